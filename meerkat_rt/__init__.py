@@ -1,0 +1,1 @@
+"""A Trio structured-concurrency runtime for realtime (speech-to-speech) model sessions."""
