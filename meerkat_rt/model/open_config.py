@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 from attrs import validators
@@ -10,6 +11,10 @@ from attrs import validators
 from .conversation import Message, PendingSystemContextAppend, SessionLlmIdentity, ToolDef
 from .errors import InvalidRequest
 from .media import RealtimeTurningMode
+
+
+def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(values)
 
 
 @attrs.frozen
@@ -35,10 +40,10 @@ class RealtimeSessionOpenConfig:
 
     turning_mode: RealtimeTurningMode = attrs.field(converter=RealtimeTurningMode)
     llm_identity: SessionLlmIdentity
-    visible_tools: tuple[ToolDef, ...] = attrs.field(default=(), converter=tuple)
-    seed_messages: tuple[Message, ...] = attrs.field(default=(), converter=tuple)
+    visible_tools: tuple[ToolDef, ...] = attrs.field(default=(), converter=_tuple)
+    seed_messages: tuple[Message, ...] = attrs.field(default=(), converter=_tuple)
     runtime_system_context: tuple[PendingSystemContextAppend, ...] = attrs.field(
-        default=(), converter=tuple, kw_only=True
+        default=(), converter=_tuple, kw_only=True
     )
     response_nudge_timeout_ms: int | None = attrs.field(
         default=None, kw_only=True, validator=validators.optional(validators.gt(0))

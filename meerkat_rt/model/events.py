@@ -1,0 +1,408 @@
+"""What a session tells the application.
+
+The first fifteen variants are the provider-neutral contract; the rest are this runtime's.  A public
+projection of each, free of internal identity, is in `public`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import attrs
+
+from .conversation import JSON, AssistantMessage, StopReason, Usage, UserMessage
+from .media import RealtimeAudioChunk, RealtimeVideoChunk, ResponseModality
+from .transcript import RealtimeTranscriptEvent
+
+# ---------------------------------------------------------------- the user
+
+
+@attrs.frozen
+class InputTranscriptPartial:
+    """More of what the user is saying, as recognized so far."""
+
+    text: str
+
+
+@attrs.frozen
+class InputTranscriptFinal:
+    """What the user said, from a provider that gives no item identity."""
+
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class InputTranscriptFinalForItem:
+    """What the user said in one item."""
+
+    item_id: str
+    previous_item_id: str | None = None
+    content_index: int
+    text: str
+
+
+@attrs.frozen
+class TurnStarted:
+    """The user began a turn."""
+
+
+@attrs.frozen
+class TurnCommitted:
+    """The user's turn is complete and the provider has it."""
+
+
+# ---------------------------------------------------------------- the model
+
+
+@attrs.frozen(kw_only=True)
+class TurnCompleted:
+    """A response reached its one terminal.
+
+    `error` is set when the provider failed to finish it; what was said until then stands.
+    """
+
+    response_id: str
+    stop_reason: StopReason
+    usage: Usage
+    error: ProviderFault | None = None
+
+
+@attrs.frozen
+class OutputTextDelta:
+    """More text from a provider that gives no item identity."""
+
+    delta: str
+
+
+@attrs.frozen
+class OutputTextDeltaForItem:
+    """More text that the model wrote."""
+
+    response_id: str
+    delta_id: str
+    item_id: str
+    previous_item_id: str | None
+    content_index: int
+    delta: str
+
+
+@attrs.frozen
+class OutputAudioTranscriptDeltaForItem:
+    """More text of what the model says aloud."""
+
+    response_id: str
+    delta_id: str
+    item_id: str
+    previous_item_id: str | None
+    content_index: int
+    delta: str
+
+
+@attrs.frozen(kw_only=True)
+class AssistantTranscriptFinal:
+    """The authoritative text of a spoken item."""
+
+    response_id: str
+    item_id: str
+    previous_item_id: str | None = None
+    content_index: int
+    text: str
+
+
+@attrs.frozen
+class OutputAudioChunk:
+    """A piece of the model's speech.  The ids serve `session.playback.report()`."""
+
+    chunk: RealtimeAudioChunk
+    response_id: str | None = None
+    item_id: str | None = None
+    content_index: int | None = None
+
+
+@attrs.frozen
+class OutputVideoChunk:
+    """A piece of the model's video."""
+
+    chunk: RealtimeVideoChunk
+
+
+@attrs.frozen
+class Interrupted:
+    """The response was cut off: stop playing it.  At most once a response.
+
+    May follow `TurnCompleted` of the same response: models generate faster than speech is played.
+    """
+
+    response_id: str | None = None
+
+
+@attrs.frozen
+class ToolCallRequested:
+    """The model called a tool.  `arguments` is a JSON object."""
+
+    call_id: str
+    tool_name: str
+    arguments: JSON
+
+
+@attrs.frozen(kw_only=True)
+class AssistantTranscriptTruncated:
+    """The provider cut the item to what was played.
+
+    `audio_played_ms` is the played length of the item in milliseconds; `truncated_text` the heard part
+    (an aligned prefix), or None where nothing is known about the text.
+    """
+
+    response_id: str | None = None
+    item_id: str
+    audio_played_ms: int
+    truncated_text: str | None = None
+
+
+@attrs.frozen
+class RealtimeTranscript:
+    """An ordering or append fact for the transcript that has no other event."""
+
+    event: RealtimeTranscriptEvent
+
+
+# ---------------------------------------------------------------- this runtime's
+
+
+@attrs.frozen(kw_only=True)
+class InputSpeechStarted:
+    """The provider heard the user begin to speak, `audio_start_ms` into the session's input audio."""
+
+    item_id: str | None = None
+    audio_start_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class InputSpeechStopped:
+    """The provider heard the user stop, `audio_end_ms` into the session's input audio."""
+
+    item_id: str | None = None
+    audio_end_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class InputTranscriptionFailed:
+    """What the user said in this item could not be recognized; a placeholder stands in history."""
+
+    item_id: str
+    code: str | None = None
+    message: str = ""
+
+
+@attrs.frozen
+class InputAudioCleared:
+    """The provider emptied its buffer of uncommitted input audio."""
+
+
+@attrs.frozen(kw_only=True)
+class ResponseStarted:
+    """The model began a response.
+
+    `request_id` is that of the `create_response` (or nudge, or tool continuation) that it answers;
+    None when the provider began it by itself.  `in_conversation` is False for an out-of-band one.
+    """
+
+    response_id: str
+    request_id: str | None = None
+    in_conversation: bool = True
+
+
+class ToolOutcome(StrEnum):
+    """How a tool call ended."""
+
+    RESULT = "result"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallFinished:
+    """A tool call reached its one outcome, `elapsed_ms` after it was requested.
+
+    `output` is the text given to the model; it is None where nothing was sent.
+    """
+
+    call_id: str
+    tool_name: str
+    outcome: ToolOutcome
+    output: str | None = None
+    elapsed_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class ToolUnresponsive:
+    """A tool did not stop within the grace of an interruption or a close (`grace_ms`)."""
+
+    call_id: str
+    tool_name: str
+    grace_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class ProviderToolCall:
+    """The provider runs a tool by itself (MCP).  `status`: requested, completed or failed."""
+
+    item_id: str
+    tool_name: str
+    arguments: str
+    status: str
+
+
+@attrs.frozen(kw_only=True)
+class Nudged:
+    """The model was silent for `waited_ms` after a turn; it was asked again, the `attempt`-th time."""
+
+    attempt: int
+    waited_ms: int
+    modality: ResponseModality
+
+
+@attrs.frozen(kw_only=True)
+class Stalled:
+    """The model stayed silent through every nudge.  The session lives on."""
+
+    attempts: int
+    waited_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class MediaGap:
+    """Output audio was dropped here because the application did not keep up."""
+
+    dropped_bytes: int
+    dropped_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class ProviderFault:
+    """What a provider said about a failure."""
+
+    code: str | None = None
+    kind: str | None = None
+    message: str = ""
+    param: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ProviderErrorReported:
+    """The provider reported an error that the session survives.
+
+    `command` names the command that caused it (`response.create`, for example) and `request_id` its
+    request, where either is known.  A frame that could not be understood has code `protocol_fault`.
+    """
+
+    fault: ProviderFault
+    command: str | None = None
+    request_id: str | None = None
+    response_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UnknownProviderEvent:
+    """A frame of a type that this runtime does not know.  `raw` is the frame as it came."""
+
+    type: str | None
+    raw: bytes
+
+
+@attrs.frozen(kw_only=True)
+class RateLimit:
+    """One limit of the account.  `reset_seconds` is the time until it is whole again."""
+
+    name: str | None = None
+    limit: int | None = None
+    remaining: int | None = None
+    reset_seconds: float | None = None
+
+
+@attrs.frozen
+class RateLimitsUpdated:
+    """The provider told what is left."""
+
+    limits: tuple[RateLimit, ...]
+
+
+@attrs.frozen(kw_only=True)
+class MessageCommitted:
+    """A message became part of the canonical conversation; durable first, where there is a store."""
+
+    message: UserMessage | AssistantMessage
+    item_ids: tuple[str, ...]
+
+
+class ClosedBy(StrEnum):
+    """Who ended a session."""
+
+    APPLICATION = "application"
+    PROVIDER = "provider"
+    NETWORK = "network"
+    RUNTIME = "runtime"
+
+
+@attrs.frozen(kw_only=True)
+class CloseReason:
+    """Why a session ended.
+
+    `code` is the WebSocket close code where one was seen.  `abandoned_threads` are the names of sync
+    tools whose worker thread could not be stopped; `uncommitted_items` what the store did not take in
+    time; `unresponsive_tools` the calls that outlived their grace.
+    """
+
+    by: ClosedBy
+    code: int | None = None
+    text: str = ""
+    clean: bool = True
+    abandoned_threads: tuple[str, ...] = ()
+    uncommitted_items: tuple[str, ...] = ()
+    unresponsive_tools: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class SessionClosed:
+    """The last event of every session, exactly once."""
+
+    reason: CloseReason
+
+
+RealtimeSessionEvent: TypeAlias = (
+    InputTranscriptPartial
+    | InputTranscriptFinal
+    | InputTranscriptFinalForItem
+    | TurnStarted
+    | TurnCommitted
+    | TurnCompleted
+    | OutputTextDelta
+    | OutputTextDeltaForItem
+    | OutputAudioTranscriptDeltaForItem
+    | AssistantTranscriptFinal
+    | OutputAudioChunk
+    | OutputVideoChunk
+    | Interrupted
+    | ToolCallRequested
+    | AssistantTranscriptTruncated
+    | RealtimeTranscript
+    | InputSpeechStarted
+    | InputSpeechStopped
+    | InputTranscriptionFailed
+    | InputAudioCleared
+    | ResponseStarted
+    | ToolCallFinished
+    | ToolUnresponsive
+    | ProviderToolCall
+    | Nudged
+    | Stalled
+    | MediaGap
+    | ProviderErrorReported
+    | UnknownProviderEvent
+    | RateLimitsUpdated
+    | MessageCommitted
+    | SessionClosed
+)
+"""Everything a session can say.  In JSON tagged on `type` with the snake_case of the class's name."""
