@@ -1,0 +1,131 @@
+"""What the runtime asks of a dialect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..model.conversation import ToolDef
+    from ..model.errors import LlmError
+    from ..model.events import CloseReason, ProviderFault
+    from ..model.media import RealtimeCapabilities, ResponseModality
+    from ..model.open_config import RealtimeSessionOpenConfig
+    from ..turn.ports import ProviderCommand, ProviderEvent
+
+
+@attrs.frozen(kw_only=True)
+class Profile:
+    """What one model of a provider can do, and how the machine must treat it.
+
+    `provider_responds`, `provider_interrupts` and `echoes_refs` are those of
+    `turn.effects.MachineSettings` for the configuration that the dialect was made with.
+    """
+
+    capabilities: RealtimeCapabilities
+    modality: ResponseModality
+    provider_responds: bool
+    provider_interrupts: bool
+    echoes_refs: bool
+    ping_interval: float | None = 20.0  # seconds; None: the provider pings us
+    ping_timeout: float = 20.0  # seconds
+    session_cap: float | None = None  # seconds a session may last
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """Where to connect.  `headers` may hold the key and are not shown."""
+
+    url: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    subprotocols: tuple[str, ...] = ()
+
+
+class Opening(Protocol):
+    """The rules of one handshake, from the socket's opening to a ready session.
+
+    The driver sends the frames of `begin()`, then feeds every decoded event to `observe()` and sends
+    what it returns, until `ready`.  Each phase must end within `deadline` seconds.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """The session is configured and seeded."""
+        ...
+
+    @property
+    def phase(self) -> str:
+        """What is being waited for, for people: "session created", "seed acknowledged", ..."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that the present phase may take, from its beginning."""
+        ...
+
+    def begin(self) -> Sequence[bytes]:
+        """Frames to send as soon as the connection is open."""
+        ...
+
+    def observe(self, event: ProviderEvent) -> tuple[Sequence[bytes], bool]:
+        """Frames to send now, and whether the event was the handshake's own.
+
+        An event that is not goes to the machine, in order, once the session is ready.
+
+        Raises:
+            LlmError: the provider refused the session.
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """One provider's language, for one configuration.  Holds no state of a connection."""
+
+    @property
+    def profile(self) -> Profile:
+        """What the configured model can do."""
+        ...
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where to connect."""
+        ...
+
+    def opening(self, config: RealtimeSessionOpenConfig, tools: Sequence[ToolDef]) -> Opening:
+        """The handshake that opens a new session from `config`, advertising `tools`."""
+        ...
+
+    def attaching(self) -> Opening:
+        """The handshake that attaches to an existing session: nothing is configured or seeded."""
+        ...
+
+    def projection(self, config: RealtimeSessionOpenConfig, tools: Sequence[ToolDef]) -> object:
+        """What `UpdateSession` carries to refresh the provider's view of `config`.
+
+        Raises:
+            InvalidRequest: `config` needs another session (another model or provider).
+        """
+        ...
+
+    def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
+        """Events of one frame.  Never raises: what is not understood is UnknownFrame or ProtocolFault."""
+        ...
+
+    def encode(self, command: ProviderCommand) -> Sequence[bytes]:
+        """Frames of one command.
+
+        Raises:
+            InvalidRequest: the provider has no such command; the capability profile says so beforehand.
+        """
+        ...
+
+    def fault_error(self, fault: ProviderFault) -> LlmError:
+        """The typed error for what the provider said."""
+        ...
+
+    def close_reason(self, code: int | None, reason: str) -> tuple[CloseReason, LlmError | None]:
+        """What a close frame (code None: none arrived) means; the error is None for a clean end."""
+        ...

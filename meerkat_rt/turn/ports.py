@@ -1,0 +1,546 @@
+"""What a dialect tells the machine, and what the machine asks of a dialect.
+
+`ProviderEvent`s come in: one neutral fact each, with the provider's ids.  `ProviderCommand`s go out:
+neutral requests that a dialect encodes at the moment of writing.  Neither knows of frames, epochs,
+lanes or tasks.
+
+The hot events carry the field names that OpenAI's wire uses, so that its dialect can decode a frame
+straight into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeAlias
+
+import attrs
+
+from ..model.conversation import JSON, Message, Usage
+from ..model.events import ProviderFault, RateLimit
+from ..model.media import ResponseModality
+
+# ================================================================ events: the session
+
+
+@attrs.frozen(kw_only=True)
+class SessionCreated:
+    """The provider has opened the session.  `expires_at`: Unix seconds, if it said so."""
+
+    session_id: str | None = None
+    expires_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SessionUpdated:
+    """The provider has applied the newest configuration that it was sent."""
+
+    session_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ProviderError:
+    """The provider reported an error.
+
+    `ref` is the reference of the command that caused it, where the provider said so.  `fatal`: the
+    dialect knows from the code that the provider ends the session.
+    """
+
+    fault: ProviderFault
+    ref: str | None = None
+    fatal: bool = False
+
+
+class ErrorMeaning(StrEnum):
+    """What an error means to the machine, so that no rule depends on a provider's wording."""
+
+    ACTIVE_RESPONSE = "active_response"  # a response was requested while one was active
+    NOTHING_TO_CANCEL = "nothing_to_cancel"
+    EMPTY_COMMIT = "empty_commit"
+    TRUNCATION_REFUSED = "truncation_refused"
+    UNKNOWN_ITEM = "unknown_item"
+    DUPLICATE_ITEM = "duplicate_item"
+    UNKNOWN_CALL = "unknown_call"
+    CONFIG_REFUSED = "config_refused"
+    OTHER = "other"
+
+
+@attrs.frozen(kw_only=True)
+class CommandRefused:
+    """The provider refused one command; the session goes on.
+
+    `ref` is None where the provider did not tie the error to a command.
+    """
+
+    meaning: ErrorMeaning
+    fault: ProviderFault
+    ref: str | None = None
+
+
+@attrs.frozen
+class RateLimits:
+    """The provider told what is left."""
+
+    limits: tuple[RateLimit, ...]
+
+
+@attrs.frozen(kw_only=True)
+class GoingAway:
+    """The provider will end the connection in `time_left` seconds (None: it did not say)."""
+
+    time_left: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UnknownFrame:
+    """A well-formed frame of an unknown type."""
+
+    type: str | None
+    raw: bytes
+
+
+@attrs.frozen(kw_only=True)
+class ProtocolFault:
+    """A frame that breaks the protocol; `message` says how.  It never ends the session by itself."""
+
+    message: str
+    raw: bytes
+
+
+# ================================================================ events: the user's input
+
+
+@attrs.frozen(kw_only=True)
+class SpeechStarted:
+    """Voice activity began.  `item_id` is the item that the turn will become, if it is known."""
+
+    item_id: str | None = None
+    audio_start_ms: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class SpeechStopped:
+    """Voice activity ended."""
+
+    item_id: str | None = None
+    audio_end_ms: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class InputCommitted:
+    """Input audio became the item `item_id`.  `inferred`: the boundary was not declared."""
+
+    item_id: str | None = None
+    previous_item_id: str | None = None
+    inferred: bool = False
+
+
+@attrs.frozen
+class InputCleared:
+    """Uncommitted input audio was dropped."""
+
+
+@attrs.frozen(kw_only=True)
+class InputTranscriptDelta:
+    """More recognized user speech."""
+
+    item_id: str | None = None
+    content_index: int = 0
+    delta: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class InputTranscriptDone:
+    """What the user said in an item, for good.  `item_id` None: the provider has no identity."""
+
+    item_id: str | None = None
+    content_index: int = 0
+    text: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class InputTranscriptFailed:
+    """The user's speech could not be recognized."""
+
+    item_id: str
+    content_index: int = 0
+    fault: ProviderFault = ProviderFault()
+
+
+# ================================================================ events: items
+
+
+class ItemKind(StrEnum):
+    """What an item of the provider's conversation is."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+    TOOL_CALL = "tool_call"
+    TOOL_OUTPUT = "tool_output"
+    OTHER = "other"
+
+
+@attrs.frozen(kw_only=True)
+class ItemAdded:
+    """An item entered the conversation after `previous_item_id`, or was reported again.
+
+    `final`: its content is complete.  `item_id` is None where the provider gave none.
+    """
+
+    item_id: str | None
+    previous_item_id: str | None = None
+    kind: ItemKind
+    final: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ItemTruncated:
+    """The item was cut to `audio_end_ms`."""
+
+    item_id: str
+    content_index: int = 0
+    audio_end_ms: int
+
+
+@attrs.frozen
+class ItemDeleted:
+    """The item left the conversation."""
+
+    item_id: str
+
+
+# ================================================================ events: responses
+
+
+@attrs.frozen(kw_only=True)
+class ResponseBegan:
+    """A response exists.
+
+    `ref` is the reference of the `CreateResponse` that it answers, where the provider echoes it.
+    `in_conversation` False: out-of-band, holds no slot, writes no history.
+    """
+
+    response_id: str
+    ref: str | None = None
+    in_conversation: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class OutputItemBegan:
+    """The response produced an item."""
+
+    response_id: str
+    item_id: str | None
+    kind: ItemKind
+
+
+@attrs.frozen(kw_only=True)
+class OutputItemEnded:
+    """The item is complete, or `incomplete` because the response was cut."""
+
+    response_id: str
+    item_id: str | None
+    kind: ItemKind
+    incomplete: bool = False
+
+
+@attrs.frozen
+class TextDelta:
+    """More written text."""
+
+    event_id: str
+    response_id: str
+    item_id: str
+    delta: str
+    content_index: int = 0
+
+
+@attrs.frozen
+class TranscriptDelta:
+    """More text of spoken output."""
+
+    event_id: str
+    response_id: str
+    item_id: str
+    delta: str
+    content_index: int = 0
+
+
+@attrs.frozen
+class AudioDelta:
+    """More spoken output: bytes in the negotiated output format."""
+
+    response_id: str
+    item_id: str
+    data: bytes
+    content_index: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class TextDone:
+    """The authoritative written text of one content part."""
+
+    event_id: str
+    response_id: str
+    item_id: str
+    text: str
+    content_index: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptDone:
+    """The authoritative text of one spoken content part."""
+
+    event_id: str
+    response_id: str
+    item_id: str
+    text: str
+    content_index: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class AudioDone:
+    """No more audio for this content part."""
+
+    response_id: str
+    item_id: str
+    content_index: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ToolCalled:
+    """The model called a tool; `arguments` is its text, not yet parsed.
+
+    May be reported several times for one `call_id`.
+    """
+
+    response_id: str
+    item_id: str | None = None
+    call_id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen
+class ToolCallsRevoked:
+    """The provider no longer wants the answers to these calls (Gemini)."""
+
+    call_ids: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ServerToolProgress:
+    """A tool that runs at the provider (MCP).  `status`: requested, completed or failed."""
+
+    item_id: str
+    status: str
+    name: str = ""
+    arguments: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class OutputProgress:
+    """Something else of this response arrived (argument deltas, content parts): it is not silent."""
+
+    response_id: str
+
+
+class ResponseStatus(StrEnum):
+    """How a response ended."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+
+
+@attrs.frozen(kw_only=True)
+class ResponseEnded:
+    """The one terminal of a response.
+
+    `calls` are the complete tool calls in its output; `reason` the provider's word for why
+    it is cancelled or incomplete (`max_output_tokens`, `content_filter`, ...); `usage` None when unknown.
+    `item_ids`: all items of its output.
+    """
+
+    response_id: str
+    status: ResponseStatus
+    reason: str | None = None
+    usage: Usage | None = None
+    fault: ProviderFault | None = None
+    calls: tuple[ToolCalled, ...] = ()
+    item_ids: tuple[str, ...] = ()
+    in_conversation: bool = True
+
+
+ProviderEvent: TypeAlias = (
+    SessionCreated
+    | SessionUpdated
+    | ProviderError
+    | CommandRefused
+    | RateLimits
+    | GoingAway
+    | UnknownFrame
+    | ProtocolFault
+    | SpeechStarted
+    | SpeechStopped
+    | InputCommitted
+    | InputCleared
+    | InputTranscriptDelta
+    | InputTranscriptDone
+    | InputTranscriptFailed
+    | ItemAdded
+    | ItemTruncated
+    | ItemDeleted
+    | ResponseBegan
+    | OutputItemBegan
+    | OutputItemEnded
+    | TextDelta
+    | TranscriptDelta
+    | AudioDelta
+    | TextDone
+    | TranscriptDone
+    | AudioDone
+    | ToolCalled
+    | ToolCallsRevoked
+    | ServerToolProgress
+    | OutputProgress
+    | ResponseEnded
+)
+
+
+# ================================================================ commands
+#
+# `ref` identifies a command to the provider (OpenAI: `event_id`), so that its errors can be tied to it.
+
+
+@attrs.frozen
+class AppendAudio:
+    """Input audio in the negotiated input format.  The only command of the media lane."""
+
+    data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
+
+
+@attrs.frozen(kw_only=True)
+class CommitAudio:
+    """Make the buffered input audio a user item."""
+
+    ref: str
+
+
+@attrs.frozen(kw_only=True)
+class ClearAudio:
+    """Drop the buffered input audio."""
+
+    ref: str
+
+
+@attrs.frozen(kw_only=True)
+class CreateItem:
+    """Add a message under an id of ours.  A message that has no item form encodes to nothing."""
+
+    ref: str
+    item_id: str
+    message: Message
+    previous_item_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SendToolOutput:
+    """Answer a tool call.  `output` is text; `is_error` where the protocol can say so.
+
+    `name` is the tool's; `wants_response` tells a provider without explicit responses whether the
+    model should speak about it.
+    """
+
+    ref: str
+    call_id: str
+    name: str
+    output: str
+    is_error: bool = False
+    wants_response: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class ResponseOptions:
+    """What one response should be, where it differs from the session.
+
+    `modality` None: the session's.  `in_conversation` False: out-of-band.  `input` replaces the context
+    (provider's item JSON).  `tool_choice`: auto, none, required, or a tool's name.
+    """
+
+    modality: ResponseModality | None = None
+    instructions: str | None = None
+    tools: tuple[Mapping[str, JSON], ...] | None = None
+    tool_choice: str | None = None
+    max_output_tokens: int | None = None
+    metadata: Mapping[str, str] | None = None
+    in_conversation: bool = True
+    input: tuple[Mapping[str, JSON], ...] | None = None
+    extra: Mapping[str, JSON] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CreateResponse:
+    """Ask for one response.  `ref` is echoed in its `ResponseBegan` where the provider can."""
+
+    ref: str
+    options: ResponseOptions = ResponseOptions()
+
+
+@attrs.frozen(kw_only=True)
+class CancelResponse:
+    """Stop a response; `response_id` None: whatever is active."""
+
+    ref: str
+    response_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TruncateItem:
+    """Cut a spoken item to its first `audio_end_ms` milliseconds."""
+
+    ref: str
+    item_id: str
+    content_index: int
+    audio_end_ms: int
+
+
+@attrs.frozen(kw_only=True)
+class DeleteItem:
+    """Remove an item from the conversation."""
+
+    ref: str
+    item_id: str
+
+
+@attrs.frozen(kw_only=True)
+class UpdateSession:
+    """Change the configuration; `projection` is opaque to the machine and known to the dialect."""
+
+    ref: str
+    projection: object
+
+
+@attrs.frozen(kw_only=True)
+class SendRaw:
+    """A client event of the application's own, sent as it is."""
+
+    ref: str
+    payload: Mapping[str, JSON]
+
+
+ProviderCommand: TypeAlias = (
+    AppendAudio
+    | CommitAudio
+    | ClearAudio
+    | CreateItem
+    | SendToolOutput
+    | CreateResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+    | UpdateSession
+    | SendRaw
+)
