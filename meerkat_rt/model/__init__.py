@@ -1,1 +1,1 @@
-"""The vocabulary: frozen values, their validation, and their JSON forms.  Imports attrs and cattrs only."""
+"""The vocabulary: frozen values, their validation, their JSON forms.  Needs attrs and cattrs."""

@@ -1,4 +1,4 @@
-"""What can go wrong between a session and its provider.  Each error says whether a retry may help."""
+"""What can go wrong between a session and its provider; each says whether a retry may help."""
 
 from __future__ import annotations
 

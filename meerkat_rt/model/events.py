@@ -150,8 +150,8 @@ class ToolCallRequested:
 class AssistantTranscriptTruncated:
     """The provider cut the item to what was played.
 
-    `audio_played_ms` is the played length of the item in milliseconds; `truncated_text` the heard part
-    (an aligned prefix), or None where nothing is known about the text.
+    `audio_played_ms` is the played length of the item in milliseconds; `truncated_text` the heard
+    part (an aligned prefix), or None where nothing is known about the text.
     """
 
     response_id: str | None = None
@@ -172,7 +172,7 @@ class RealtimeTranscript:
 
 @attrs.frozen(kw_only=True)
 class InputSpeechStarted:
-    """The provider heard the user begin to speak, `audio_start_ms` into the session's input audio."""
+    """The provider heard the user begin to speak, `audio_start_ms` into the input audio."""
 
     item_id: str | None = None
     audio_start_ms: int
@@ -180,7 +180,7 @@ class InputSpeechStarted:
 
 @attrs.frozen(kw_only=True)
 class InputSpeechStopped:
-    """The provider heard the user stop, `audio_end_ms` into the session's input audio."""
+    """The provider heard the user stop, `audio_end_ms` into the input audio."""
 
     item_id: str | None = None
     audio_end_ms: int
@@ -257,7 +257,7 @@ class ProviderToolCall:
 
 @attrs.frozen(kw_only=True)
 class Nudged:
-    """The model was silent for `waited_ms` after a turn; it was asked again, the `attempt`-th time."""
+    """Silent for `waited_ms` after a turn, the model was asked again, the `attempt`-th time."""
 
     attempt: int
     waited_ms: int
@@ -331,7 +331,7 @@ class RateLimitsUpdated:
 
 @attrs.frozen(kw_only=True)
 class MessageCommitted:
-    """A message became part of the canonical conversation; durable first, where there is a store."""
+    """A message became canonical; it is durable already, where there is a store."""
 
     message: UserMessage | AssistantMessage
     item_ids: tuple[str, ...]
@@ -350,9 +350,9 @@ class ClosedBy(StrEnum):
 class CloseReason:
     """Why a session ended.
 
-    `code` is the WebSocket close code where one was seen.  `abandoned_threads` are the names of sync
-    tools whose worker thread could not be stopped; `uncommitted_items` what the store did not take in
-    time; `unresponsive_tools` the calls that outlived their grace.
+    `code` is the WebSocket close code where one was seen.  `abandoned_threads` are the names of
+    sync tools whose worker thread could not be stopped; `uncommitted_items` what the store did not
+    take in time; `unresponsive_tools` the calls that outlived their grace.
     """
 
     by: ClosedBy
@@ -405,4 +405,4 @@ RealtimeSessionEvent: TypeAlias = (
     | MessageCommitted
     | SessionClosed
 )
-"""Everything a session can say.  In JSON tagged on `type` with the snake_case of the class's name."""
+"""Everything a session can say.  In JSON tagged on `type` with the class's name in snake_case."""

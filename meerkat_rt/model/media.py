@@ -15,8 +15,8 @@ from attrs import validators
 class RealtimeTurningMode(StrEnum):
     """Who decides that the user's turn has ended.
 
-    `PROVIDER_MANAGED`: the provider's voice activity detection.  `EXPLICIT_COMMIT`: the application, by
-    `commit_turn()`.  Fixed for the life of a session.
+    `PROVIDER_MANAGED`: the provider's voice activity detection.  `EXPLICIT_COMMIT`: the
+    application, by `commit_turn()`.  Fixed for the life of a session.
     """
 
     PROVIDER_MANAGED = "provider_managed"
@@ -87,9 +87,10 @@ class RealtimeAudioFormat:
 class RealtimeCapabilities:
     """What a provider can honour for one model.  Nothing is claimed unless it is said here.
 
-    Input audio must be stamped with `audio_input_format`; output audio comes in `audio_output_format`.
-    `truncate_supported`, `nudge_supported` and `declared_turns` are ours: a provider may lack
-    truncation, may not accept an unprompted response request, and may only let us infer its turn ends.
+    Input audio must be stamped with `audio_input_format`; output audio comes in
+    `audio_output_format`.  `truncate_supported`, `nudge_supported` and `declared_turns` are ours: a
+    provider may lack truncation, may not accept an unprompted response request, and may only let us
+    infer its turn ends.
     """
 
     input_kinds: tuple[RealtimeInputKind, ...] = ()

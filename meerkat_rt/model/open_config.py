@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import validators
@@ -12,6 +11,9 @@ from .conversation import Message, PendingSystemContextAppend, SessionLlmIdentit
 from .errors import InvalidRequest
 from .media import RealtimeTurningMode
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(values)
@@ -19,7 +21,7 @@ def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
 
 @attrs.frozen
 class RealtimeExternalSessionTarget:
-    """An existing session at the provider.  The id is kept as given; a blank one is InvalidRequest."""
+    """An existing session at the provider.  The id is kept as given; a blank one is refused."""
 
     provider_session_id: str = attrs.field()
 
@@ -33,8 +35,8 @@ class RealtimeExternalSessionTarget:
 class RealtimeSessionOpenConfig:
     """The canonical conversation that a provider session is opened from.
 
-    `runtime_system_context` is the only authoritative source of runtime context; markers in the seed
-    messages are not parsed back.  `response_nudge_timeout_ms` (milliseconds) and
+    `runtime_system_context` is the only authoritative source of runtime context; markers in the
+    seed messages are not parsed back.  `response_nudge_timeout_ms` (milliseconds) and
     `response_nudge_max_attempts` override the runtime's defaults; None inherits them.
     """
 
