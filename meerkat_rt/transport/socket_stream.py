@@ -1,0 +1,86 @@
+"""A socket that waits before it reads.
+
+`trio.SocketStream.receive_some` tries to read first and waits only when nothing was there.  A live
+session is nearly always waiting for its next event, so the first try is a system call and an
+exception for nothing, on every event.  This stream waits first, except right after a read that
+filled the buffer, when more is likely to be there already.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import trio
+
+from .base import RECEIVE_BUFFER
+
+
+class WaitFirstStream(trio.abc.Stream):
+    """A TCP stream whose reads wait for data before they ask for it.
+
+    Reading is a checkpoint and cancel-safe.  Everything but reading is the socket stream's own.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._socket = stream.socket
+        self._more = False  # the last read filled the buffer
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return what has arrived, at least a byte, or nothing at the end of the stream.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken.
+            trio.ClosedResourceError: we closed it.
+            trio.BusyResourceError: another task is reading.
+        """
+        size = RECEIVE_BUFFER if max_bytes is None else max_bytes
+        if self._more:
+            data = await self._stream.receive_some(size)
+        else:
+            data = await self._wait_then_read(size)
+        self._more = len(data) == size
+        return data
+
+    async def _wait_then_read(self, size: int) -> bytes:
+        descriptor = self._socket.fileno()
+        while True:
+            if descriptor < 0:
+                raise trio.ClosedResourceError("this socket was closed")
+            await trio.lowlevel.wait_readable(descriptor)
+            # Between the wake-up and this line somebody may have closed the socket, and the number
+            # may belong to another one by now: ours answers -1 then.
+            if self._socket.fileno() != descriptor:
+                raise trio.ClosedResourceError("this socket was closed")
+            try:
+                return os.read(descriptor, size)
+            except BlockingIOError:
+                continue  # a wake-up for nothing, which the kernel is free to give
+            except OSError as error:
+                raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data`; see `trio.abc.SendStream.send_all`."""
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a write may succeed at once."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._stream.aclose()
+
+
+async def open_tcp(host: str, port: int) -> trio.abc.Stream:
+    """Connect to (host, port), racing its addresses (RFC 8305), with TCP_NODELAY set.
+
+    A checkpoint.  Cancelled or failed, it leaves no socket behind.
+
+    Raises:
+        OSError: no address of the host could be connected to.
+    """
+    stream = await trio.open_tcp_stream(host, port)
+    # `os.read` knows nothing of sockets on Windows.
+    return stream if sys.platform == "win32" else WaitFirstStream(stream)

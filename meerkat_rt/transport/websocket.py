@@ -1,0 +1,218 @@
+"""The default transport: the sans-I/O protocol of `websockets`, driven on a Trio stream.
+
+The library parses and masks (in C); the receiver's task feeds it, the sender's task writes what it
+produced.  There is no task in between, so a read of the socket is one batch, and there is no lock,
+so nothing can be lost by a cancelled owner of one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+import trio
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.extensions.permessage_deflate import enable_client_permessage_deflate
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from .base import RECEIVE_BUFFER
+from .core import INVALID_DATA, TransportCore, is_text
+from .opening import open_byte_stream, refused, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from websockets.typing import Subprotocol
+
+    from .base import OpenStream, WebSocketTarget
+
+# The library writes every header to its debug log, an API key among them, and formats each frame
+# for it.  Its own logger would do so for whoever turns debugging on for everything; this one never
+# does.
+_LOGGER = logging.getLogger("meerkat_rt.transport.websockets")
+_LOGGER.setLevel(logging.INFO)
+
+_TEXT = Opcode.TEXT
+_BINARY = Opcode.BINARY
+_CONTINUATION = Opcode.CONT
+_PONG = Opcode.PONG
+
+_STATUS_LINE_BYTES = 16  # "HTTP/1.1 401 " and a little
+
+_STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class WebSocketTransport(TransportCore[bytes]):
+    """A connection of `WebSocketConnector`; see `Transport` for what its methods promise."""
+
+    def __init__(
+        self, stream: trio.abc.Stream, protocol: ClientProtocol, frames: Sequence[Frame]
+    ) -> None:
+        super().__init__()
+        self._stream = stream
+        self._protocol = protocol
+        # The fragments of an unfinished message.  One buffer, not a list of them: a peer may send
+        # its message a byte a frame.
+        self._partial = bytearray()
+        self._partial_is_text = True
+        self._ready = self._take(frames)  # came in one read with the answer to the handshake
+
+    async def receive(self) -> list[bytes]:
+        """Return the messages that one read of the stream completed; see `Transport.receive`."""
+        if self._reading:
+            raise trio.BusyResourceError("another task is receiving on this transport")
+        self._reading = True
+        try:
+            if self._ready or self._end is not None:
+                await trio.lowlevel.checkpoint()
+            messages, self._ready = self._ready, []
+            while not messages and self._end is None:
+                try:
+                    data = await self._stream.receive_some(RECEIVE_BUFFER)
+                except _STREAM_ERRORS as error:
+                    self._closed_by_network(error)
+                    break
+                if not data:
+                    self._closed_by_network(None)
+                    break
+                self._protocol.receive_data(data)
+                # All frames: the one event that is none, the answer to the handshake, came first.
+                frames = cast("list[Frame]", self._protocol.events_received())
+                messages = self._take(frames)
+            if messages:
+                return messages
+        finally:
+            self._reading = False
+        assert self._end is not None
+        raise self._end.error()
+
+    def _take(self, frames: Sequence[Frame]) -> list[bytes]:
+        """Turn the frames of one read into messages; note what else they and their answers say."""
+        if answers := self._protocol.data_to_send():
+            self._queue_answers(answers)
+        messages: list[bytes] = []
+        for frame in frames:
+            opcode = frame.opcode
+            if opcode is _TEXT or opcode is _BINARY:
+                if not frame.fin:
+                    self._partial += frame.data
+                    self._partial_is_text = opcode is _TEXT
+                    continue
+                payload = bytes(frame.data)
+                text = opcode is _TEXT
+            elif opcode is _CONTINUATION:
+                self._partial += frame.data
+                if not frame.fin:
+                    continue
+                payload = bytes(self._partial)
+                text = self._partial_is_text
+                self._partial.clear()
+            else:
+                if opcode is _PONG:
+                    self._pong_came(bytes(frame.data))
+                continue  # pings and the close were seen to by the protocol
+            if text and not is_text(payload):
+                self._fail(INVALID_DATA, "a text message is not UTF-8")
+                return messages
+            messages.append(payload)
+        if self._protocol.state is not State.OPEN:
+            self._note_close()
+        return messages
+
+    def _queue_answers(self, answers: list[bytes]) -> None:
+        # An empty write asks for a half-close of TCP; the stream is closed as a whole, by `aclose`.
+        pongs = [answer for answer in answers if answer]
+        if pongs and self._closing is None and self._protocol.state is not State.OPEN:
+            # The last answer closed the protocol: it echoes the peer's close frame, or says what
+            # the peer did wrong.
+            self._queue(pongs.pop())
+        for pong in pongs:
+            self._answer(pong)
+
+    def _note_close(self) -> None:
+        received, sent = self._protocol.close_rcvd, self._protocol.close_sent
+        if received is not None:
+            # Asked first: a close frame amid a fragmented message is to the library an error as
+            # well.
+            self._closed_by_peer(int(received.code), received.reason)
+        elif self._closing is None:
+            assert sent is not None
+            self._fail(int(sent.code), sent.reason)
+
+    def _encode(self, messages: Sequence[bytes]) -> list[bytes]:
+        for message in messages:
+            self._protocol.send_text(message)
+        return self._protocol.data_to_send()
+
+    def _encode_ping(self, payload: bytes) -> bytes:
+        self._protocol.send_ping(payload)
+        return b"".join(self._protocol.data_to_send())
+
+    def _encode_close(self, code: int, reason: str) -> bytes | None:
+        if self._protocol.state is not State.OPEN:
+            return None  # the protocol has sent one of its own, which waits for the writer
+        self._protocol.send_close(code, reason)
+        return b"".join(self._protocol.data_to_send())
+
+    async def _write(self, frames: list[bytes]) -> None:
+        await self._stream.send_all(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    async def _release(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+
+class WebSocketConnector:
+    """Opens WebSockets with the `websockets` protocol: the default.
+
+    `open_stream` replaces TCP; TLS for wss is laid over it.
+    """
+
+    name = "websockets"
+
+    def __init__(self, *, open_stream: OpenStream | None = None) -> None:
+        self._open_stream = open_stream
+
+    async def connect(
+        self, target: WebSocketTarget, *, nursery: trio.Nursery
+    ) -> WebSocketTransport:
+        """Open a connection; see `Connector.connect`.  Starts nothing in `nursery`."""
+        stream = await open_byte_stream(target, self._open_stream)
+        try:
+            return await _shake_hands(stream, target)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+
+
+async def _shake_hands(stream: trio.abc.Stream, target: WebSocketTarget) -> WebSocketTransport:
+    protocol = ClientProtocol(
+        parse_uri(target.url),
+        extensions=enable_client_permessage_deflate(None) if target.compression else None,
+        subprotocols=cast("list[Subprotocol]", list(target.subprotocols)) or None,
+        max_size=target.max_message_size,
+        logger=_LOGGER,
+    )
+    request = protocol.connect()
+    request.headers.update(target.headers)
+    protocol.send_request(request)
+    answer = bytearray()  # its beginning, for the status of an answer that is cut short
+    try:
+        await stream.send_all(b"".join(protocol.data_to_send()))
+        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+            data = await stream.receive_some(RECEIVE_BUFFER)
+            answer += data[: _STATUS_LINE_BYTES - len(answer)]
+            if data:
+                protocol.receive_data(data)
+            else:
+                protocol.receive_eof()
+    except _STREAM_ERRORS as error:
+        raise refused(target, status_of(answer), b"", error) from error
+    failure = protocol.handshake_exc
+    if failure is not None:
+        body = bytes(failure.response.body or b"") if isinstance(failure, InvalidStatus) else b""
+        raise refused(target, status_of(answer), body, failure)
+    # The first event is the answer; frames may have come with it.
+    return WebSocketTransport(stream, protocol, cast("list[Frame]", protocol.events_received()[1:]))
