@@ -204,6 +204,17 @@ class ItemTruncated:
 
 
 @attrs.frozen
+class SeedAcknowledged:
+    """The provider reported an item that the session was seeded with.
+
+    The handshake waits for these.  The machine has nothing to do with them: canonical history already
+    holds what was seeded, and dialects never name a seeded item as a predecessor.
+    """
+
+    item_id: str
+
+
+@attrs.frozen
 class ItemDeleted:
     """The item left the conversation."""
 
@@ -331,7 +342,11 @@ class ToolCallsRevoked:
 
 @attrs.frozen(kw_only=True)
 class ServerToolProgress:
-    """A tool that runs at the provider (MCP).  `status`: requested, completed or failed."""
+    """A tool that runs at the provider (MCP).
+
+    `status`: requested, approval_requested, completed or failed.  One call is reported as requested
+    more than once while more of it becomes known: its name first, then its arguments.
+    """
 
     item_id: str
     status: str
@@ -392,6 +407,7 @@ ProviderEvent: TypeAlias = (
     | InputTranscriptFailed
     | ItemAdded
     | ItemTruncated
+    | SeedAcknowledged
     | ItemDeleted
     | ResponseBegan
     | OutputItemBegan
