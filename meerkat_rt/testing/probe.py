@@ -1,0 +1,204 @@
+"""The instrument that numbers the points of a run, fires actions at them, and writes the trace.
+
+A *step* is one stretch of one task between two yields to the run loop.  A *point* is a moment
+between steps: one after every step, and one before the first step of every batch, because the clock
+may have moved and I/O may have come since the batch before.  "Before the next step" within a batch
+is the same state as "after this step", so it is not counted twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+import trio.testing
+
+from . import places
+from .clock import THREAD_PATIENCE, StallWatch
+from .scheduler import about_to_raise
+from .trial import REASON
+
+if TYPE_CHECKING:
+    from .scheduler import Schedule
+    from .trial import Trial
+
+
+@attrs.frozen
+class Place:
+    """Where an action landed: between which steps, and what the region's tasks were awaiting."""
+
+    point: int
+    action: str
+    beside: str  # "after a step of" or "before a step of" some task
+    awaiting: tuple[str, ...]  # "task @ file:line" of every task of the region
+
+    def __str__(self) -> str:
+        return f"{self.action} at point {self.point}, {self.beside}"
+
+
+class Probe(StallWatch):
+    """Counts, injects and records during one run of a scenario.
+
+    Trio logs an exception in a hook and drops the instrument, so the first one is kept in `error`
+    for the harness to raise.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        schedule: Schedule,
+        clock: trio.testing.MockClock,
+        *,
+        inject: tuple[tuple[int, str], ...] = (),
+        survey: bool = False,
+        idle: float = 0.0,
+        max_steps: int,
+    ) -> None:
+        super().__init__(self._stalled, patience=idle)
+        self.trial = trial
+        self.watchdog = trio.CancelScope()
+        self.trace: list[str] = []
+        self.points = 0
+        self.steps = 0
+        # For each action, the points at which it can be fired; filled in by a survey only.
+        self.eligible: dict[str, list[int]] = {}
+        self.places: list[Place] = []
+        self.prefix_length: int | None = None  # of the trace, when the first action was fired
+        self.delivered: str | None = None  # the first task that our Cancelled reached
+        self.deadlock: list[str] | None = None
+        self.error: BaseException | None = None
+        self._schedule = schedule
+        self._clock = clock
+        self._idle = idle
+        self._max_steps = max_steps
+        self._survey = survey
+        self.unfired = list(inject)
+        self._next = self.unfired[0][0] if self.unfired else -1
+        self._labels: dict[trio.lowlevel.Task, str] = {}
+        self._new_batch = True
+        self._now = -1.0
+        self._limiter: trio.CapacityLimiter | None = None
+        self._threads_busy = False
+
+    # -- points ---------------------------------------------------
+
+    def _point(self, beside: str, task: trio.lowlevel.Task) -> None:
+        point = self.points
+        self.points += 1
+        if self._survey and self.trial.in_region:
+            for name in self.trial.actions:
+                self.eligible.setdefault(name, []).append(point)
+        if point == self._next:
+            self._fire(point, self.unfired.pop(0)[1], beside, task)
+            self._next = self.unfired[0][0] if self.unfired else -1
+
+    def _fire(self, point: int, name: str, beside: str, task: trio.lowlevel.Task) -> None:
+        trial = self.trial
+        if trial.injected is None:
+            trial.injected, trial.injected_at = name, trio.current_time()
+            self.prefix_length = len(self.trace)
+        awaiting = tuple(
+            sorted(f"{self._labels[each]} @ {places.where(each)}" for each in trial.region_tasks)
+        )
+        self.places.append(Place(point, name, f"{beside} {self._located(task)}", awaiting))
+        self.trace.append(f"inject {name}")
+        trial.actions[name].fire()
+
+    def _located(self, task: trio.lowlevel.Task) -> str:
+        label = self._labels[task]
+        location = places.where(task)
+        return f"{label} @ {location}" if location != "?" else label
+
+    # -- hooks ----------------------------------------------------
+
+    def before_run(self) -> None:
+        """Find the limiter whose tokens tell that worker threads are busy."""
+        self._limiter = trio.to_thread.current_default_thread_limiter()
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        """Name the task, and put it down to the region if the region's code spawned it."""
+        label = self._labels[task] = f"{len(self._labels)}:{places.task_name(task)}"
+        self.trace.append(f"spawn {label}")
+        if not self.trial.in_region:
+            return
+        with contextlib.suppress(RuntimeError):  # spawned by nobody: a callback of the run loop
+            if trio.lowlevel.current_task() in self.trial.region_tasks:
+                self.trial.region_tasks[task] = places.caller()
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        """Forget the task."""
+        self.trace.append(f"exit {self._labels[task]}")
+        self.trial.region_tasks.pop(task, None)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count the point at the head of a batch, and note the step."""
+        self._idle_loops = 0
+        try:
+            if self._new_batch:
+                self._new_batch = False
+                now = trio.current_time()
+                if now != self._now:
+                    self._now = now
+                    self.trace.append(f"time {now:.6f}")
+                self._point("before a step of", task)
+            self.trace.append(self._labels[task])
+            if self.trial.injected is not None and self.delivered is None:
+                self._look_for_our_cancelled(task)
+        except BaseException as exc:
+            self._keep(exc)
+
+    def _look_for_our_cancelled(self, task: trio.lowlevel.Task) -> None:
+        error = about_to_raise(task)
+        if isinstance(error, trio.Cancelled) and error.reason == REASON:
+            self.delivered = self._located(task)
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count the point after a step."""
+        self.steps += 1
+        if self.steps >= self._max_steps:
+            self._schedule.stop(f"livelock: {self.steps} steps; {self._where_all_are()}")
+        try:
+            busy = self._limiter is not None and self._limiter.borrowed_tokens > 0
+            if busy is not self._threads_busy:
+                # A worker thread lives in real time; without this the clock would run on meanwhile.
+                self._threads_busy = busy
+                self._clock.autojump_threshold = THREAD_PATIENCE if busy else self._idle
+            self._point("after a step of", task)
+        except BaseException as exc:
+            self._keep(exc)
+
+    def before_io_wait(self, timeout: float) -> None:
+        """The next step begins a batch."""
+        self._new_batch = True
+        try:
+            super().before_io_wait(timeout)
+        except BaseException as exc:
+            self._keep(exc)
+
+    def _keep(self, exc: BaseException) -> None:
+        if self.error is None:
+            self.error = exc
+        self.watchdog.cancel("the harness failed")
+
+    # -- runs that do not end -------------------------------------
+
+    def _patience_now(self) -> float:
+        return THREAD_PATIENCE * 4 if self._threads_busy else self._idle
+
+    def _stalled(self, waiters: list[str]) -> None:
+        if self.deadlock is None:
+            self.deadlock = waiters
+            self.watchdog.cancel("deadlock")
+        else:
+            # Still stuck, so somebody is shielded.  Not even a KeyboardInterrupt would get through:
+            # it goes to the main task only.
+            self._schedule.stop("deadlock behind a shield")
+
+    def _where_all_are(self) -> str:
+        return "; ".join(
+            sorted(
+                f"{self._labels[each]} @ {places.where(each)}" for each in self.trial.region_tasks
+            )
+        )

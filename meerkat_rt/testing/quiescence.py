@@ -1,0 +1,220 @@
+"""Is anything left?  Tasks, memory channel ends, file descriptors and busy threads, each by name.
+
+Take a `quiescence_baseline` before the block under test and `assert_quiescent` after it, or put the
+block into `with quiescent_after():`.  What the baseline has seen is not a leak; what came later and
+is still there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import trio
+
+from . import descriptors, places, scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from .scheduler import OpenedChannel
+
+LeakKind = Literal["task", "channel", "descriptor", "thread"]
+
+
+@attrs.frozen
+class Leak:
+    """One thing that is left: its kind, and for people what it is and where it came from."""
+
+    kind: LeakKind
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
+class NotQuiescent(AssertionError):
+    """Something is left; `leaks` lists it."""
+
+    def __init__(self, leaks: tuple[Leak, ...]) -> None:
+        self.leaks = leaks
+        super().__init__("something is left:\n" + "\n".join(f"  {leak}" for leak in leaks))
+
+
+class QuiescenceBaseline:
+    """What there was before the block under test.  Make it with `quiescence_baseline`."""
+
+    def __init__(self) -> None:
+        self.tasks = frozenset(_tasks())
+        self.descriptors = descriptors.identities()
+        self.threads = frozenset(_busy_threads())
+        channels: list[OpenedChannel] = []
+        self._channels = channels
+
+        # The listener must not hold the baseline, or it would never be finalized.
+        def on_open(channel: OpenedChannel) -> None:
+            channels.append(channel)
+
+        scheduler.watch_channels(on_open)
+        self._unwatch = weakref.finalize(self, scheduler.unwatch_channels, on_open)
+
+    def leaks(self) -> tuple[Leak, ...]:
+        """What came since and is still there.  Synchronous: this very moment is judged."""
+        return (
+            *(_task_leak(task) for task in _tasks() if task not in self.tasks),
+            *_channel_leaks(self._channels),
+            *_descriptor_leaks(self.descriptors),
+            *_thread_leaks(self.threads),
+        )
+
+    def close(self) -> None:
+        """Stop listening for memory channels.  Also done when the baseline is forgotten."""
+        self._unwatch()
+
+
+def quiescence_baseline() -> QuiescenceBaseline:
+    """Remember what there is now: tasks, descriptors, busy threads.  Note channels from now on.
+
+    Raises:
+        UnsupportedTrio: this Trio does not tell of memory channels.
+    """
+    return QuiescenceBaseline()
+
+
+def assert_quiescent(baseline: QuiescenceBaseline | None = None) -> None:
+    """Fail unless everything that came since `baseline` is gone again.
+
+    Without a baseline less can be told from what was there before: tasks in the nurseries that the
+    caller has open, system tasks that are not Trio's own, and worker threads at work.
+
+    Not a checkpoint: what is only about to go counts as there.
+
+    Raises:
+        NotQuiescent: names each thing that is left, and where it can be known, the line it came
+        from.
+    """
+    leaks = _leaks_without_baseline() if baseline is None else baseline.leaks()
+    if leaks:
+        raise NotQuiescent(leaks)
+
+
+@contextlib.contextmanager
+def quiescent_after() -> Iterator[QuiescenceBaseline]:
+    """Fail when the block has left something behind.
+
+    If the block raises, what is left is added to that exception as a note instead.
+
+    Raises:
+        NotQuiescent: as `assert_quiescent`.
+    """
+    baseline = quiescence_baseline()
+    try:
+        yield baseline
+    except BaseException as exc:
+        leaks = baseline.leaks()
+        if leaks:
+            exc.add_note(str(NotQuiescent(leaks)))
+        raise
+    else:
+        assert_quiescent(baseline)
+    finally:
+        baseline.close()
+
+
+################################################################
+# One kind each
+################################################################
+
+
+def _tasks() -> Iterator[trio.lowlevel.Task]:
+    if trio.lowlevel.in_trio_run():
+        yield from (task for task in places.all_tasks() if not places.is_trios_own(task))
+
+
+def _task_leak(task: trio.lowlevel.Task) -> Leak:
+    parent = task.parent_nursery
+    owner = "" if parent is None else f", in a nursery of {places.task_name(parent.parent_task)}"
+    return Leak("task", f"{places.task_name(task)} @ {places.where(task)}{owner}")
+
+
+def _channel_leaks(channels: list[OpenedChannel]) -> Iterator[Leak]:
+    for channel in channels:
+        sends, receives = channel.open_ends
+        if (sends or receives) and not places.is_library(channel.path):
+            yield Leak(
+                "channel",
+                f"opened at {places.shown(channel.path)}:{channel.line}, "
+                f"send ends open: {sends}, receive ends open: {receives}",
+            )
+
+
+def _descriptor_leaks(before: dict[int, tuple[int, int, int]]) -> Iterator[Leak]:
+    for number, identity in sorted(descriptors.identities().items()):
+        if before.get(number) != identity:
+            yield Leak("descriptor", descriptors.describe(number))
+
+
+def _thread_leaks(before: frozenset[tuple[int, str]]) -> Iterator[Leak]:
+    for key, place in sorted(_busy_threads().items()):
+        if key not in before:
+            yield Leak("thread", f"{key[1]} @ {place}")
+
+
+def _busy_threads() -> dict[tuple[int, str], str]:
+    """Threads at work, by identity and name, with where they are.
+
+    Trio keeps idle worker threads for later use: one whose stack holds nothing but Trio's own code
+    and `threading`'s is such.  A busy one is in somebody's function, called through `outcome`.
+    """
+    stacks = sys._current_frames()
+    own = {threading.get_ident(), threading.main_thread().ident}
+    found: dict[tuple[int, str], str] = {}
+    for thread in threading.enumerate():
+        if thread.ident is None or thread.ident in own or thread.ident not in stacks:
+            continue
+        frames = list(_frames_at_work(stacks[thread.ident]))
+        if frames:
+            ours = [frame for frame in frames if not places.is_library(frame.f_code.co_filename)]
+            frame = (ours or frames)[0]
+            found[thread.ident, thread.name] = (
+                f"{frame.f_code.co_name}, {places.shown(frame.f_code.co_filename)}:{frame.f_lineno}"
+            )
+    return found
+
+
+def _frames_at_work(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not scheduler.is_trio(path) and path != threading.__file__:
+            yield frame
+        frame = frame.f_back
+
+
+def _leaks_without_baseline() -> tuple[Leak, ...]:
+    tasks = _below_or_at_the_root() if trio.lowlevel.in_trio_run() else ()
+    return (*map(_task_leak, tasks), *_thread_leaks(frozenset()))
+
+
+def _below_or_at_the_root() -> Iterator[trio.lowlevel.Task]:
+    """Tasks in the caller's own open nurseries, and system tasks that are not Trio's."""
+    here = trio.lowlevel.current_task()
+    below = list(here.child_nurseries)
+    while below:
+        for task in below.pop().child_tasks:
+            yield task
+            below.extend(task.child_nurseries)
+    ancestors = {here}
+    nursery = here.parent_nursery
+    while nursery is not None:
+        ancestors.add(nursery.parent_task)
+        nursery = nursery.parent_task.parent_nursery
+    root = trio.lowlevel.current_root_task()
+    for nursery in () if root is None else root.child_nurseries:
+        for task in nursery.child_tasks:
+            if task not in ancestors and not places.is_trios_own(task):
+                yield task

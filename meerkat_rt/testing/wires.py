@@ -1,0 +1,342 @@
+"""In-memory connections whose peer can misbehave on command.
+
+Three kinds, chosen by name; each shows what the others hide:
+
+=============
+=======================================================================================
+``memory``     unbounded and quick: a write never blocks, so cancellation never meets one
+``lockstep``   a write returns when the peer has read all of it: shows what waits behind a write
+``tearing``    a write goes out in three pieces: a cancelled one leaves part of a frame on the wire,
+as a
+               real socket with a full buffer does
+=============
+=======================================================================================
+
+The faults are verbs of `Wire`, synchronous so that a sweep can use them as actions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, Literal, get_args
+
+import attrs
+import trio
+import trio.abc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WireName = Literal["memory", "lockstep", "tearing"]
+
+WIRES: tuple[WireName, ...] = get_args(WireName)
+"""The names of all kinds, to run a test on each."""
+
+_FIRST_PIECE = 3  # bytes: within the header of any WebSocket frame, and of any HTTP line
+
+
+class Pipe:
+    """One direction of a wire.
+
+    `capacity` is how many bytes may wait to be read before a write blocks.  `chunk` is the most
+    that one read returns.  While `held`, bytes stay in the pipe and nobody is told.  `cut_after` is
+    how many more bytes are handed over before the connection breaks.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = bytearray()
+        self.capacity: float = math.inf
+        self.chunk: int | None = None
+        self.held = False
+        self.cut_after: int | None = None
+        self.ended = False  # no more will be written: end of file once all is read
+        self.reader_gone = False
+        self.broken = False
+        self._readable = trio.lowlevel.ParkingLot()
+        self._writable = trio.lowlevel.ParkingLot()
+
+    def changed(self) -> None:
+        """Let everybody who waits look again."""
+        self._readable.unpark_all()
+        self._writable.unpark_all()
+
+    def break_off(self) -> None:
+        """The connection is reset: what has not been read is lost."""
+        self.broken = True
+        self.waiting.clear()
+        self.changed()
+
+    def put(self, data: memoryview) -> int:
+        """Take in as many bytes as there is room for."""
+        if self.broken or self.reader_gone:
+            raise trio.BrokenResourceError("the other end is gone")
+        room = max(0, self.capacity - len(self.waiting))
+        taken = len(data) if room >= len(data) else int(room)
+        if taken:
+            self.waiting += data[:taken]
+            self._readable.unpark_all()
+        return taken
+
+    async def room(self) -> None:
+        """Wait until a write may get further."""
+        await self._writable.park()
+
+    async def take(self, most: int | None) -> bytes | None:
+        """The next bytes; b"" at the end; None when the caller must look again."""
+        if not self.held:
+            if self.waiting:
+                return self._hand_over(most)
+            if self.ended:
+                return b""
+        await self._readable.park()
+        return None
+
+    def _hand_over(self, most: int | None) -> bytes:
+        limits = [limit for limit in (most, self.chunk, self.cut_after) if limit is not None]
+        size = min([len(self.waiting), *limits])
+        data = bytes(self.waiting[:size])
+        del self.waiting[:size]
+        if self.cut_after is not None:
+            self.cut_after -= size
+        self._writable.unpark_all()
+        return data
+
+
+class WireStream(trio.abc.HalfCloseableStream):
+    """One end of a wire.
+
+    `receive_some` is cancel-safe.  `send_all` is as safe as the kind of wire allows: on a tearing
+    wire, or into a full pipe, a cancelled call may have sent a part; `torn` tells.
+    """
+
+    def __init__(self, outgoing: Pipe, incoming: Pipe, kind: WireName) -> None:
+        self.torn = False
+        self.offences: list[str] = []
+        self._out = outgoing
+        self._in = incoming
+        self._kind = kind
+        self._closed = False
+        self._sending = False
+        self._receiving = False
+
+    @contextlib.contextmanager
+    def _alone_sending(self) -> Iterator[None]:
+        if self._sending:
+            raise trio.BusyResourceError("another task is writing to this stream")
+        self._sending = True
+        try:
+            yield
+        finally:
+            self._sending = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this end of the wire was closed")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data`.  A checkpoint; a cancelled call may have written a part.
+
+        Raises:
+            BrokenResourceError: the peer is gone.
+            ClosedResourceError: this end was closed, or has sent its end of file.
+            BusyResourceError: another task is writing.
+        """
+        with self._alone_sending():
+            self._check_open()
+            if self._out.ended:
+                raise trio.ClosedResourceError("this end of the wire has sent its end of file")
+            if self.torn and len(data):
+                self.offences.append("a write after one that was cancelled half-way")
+            await trio.lowlevel.checkpoint()
+            await self._write(memoryview(bytes(data)))
+            if self._kind == "lockstep":
+                await self._all_read()
+
+    async def _all_read(self) -> None:
+        out = self._out
+        while out.waiting and not out.reader_gone:
+            await out.room()
+            self._check_open()
+        if out.waiting or out.broken:
+            raise trio.BrokenResourceError("the other end is gone")
+
+    async def _write(self, data: memoryview) -> None:
+        total = len(data)
+        stops = [total]
+        if self._kind == "tearing" and total > 1:
+            stops = sorted({min(_FIRST_PIECE, total), total // 2, total})
+        done = 0
+        try:
+            for stop in stops:
+                if done:
+                    await trio.lowlevel.checkpoint()
+                while True:
+                    self._check_open()
+                    done += self._out.put(data[done:stop])
+                    if done >= stop:
+                        break
+                    await self._out.room()
+        finally:
+            self.torn |= 0 < done < total
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room.  A checkpoint, cancel-safe.  Raises like `send_all`."""
+        with self._alone_sending():
+            await trio.lowlevel.checkpoint()
+            while True:
+                self._check_open()
+                self._out.put(memoryview(b""))
+                if len(self._out.waiting) < self._out.capacity:
+                    return
+                await self._out.room()
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be written.  A checkpoint.  Raises like `send_all`."""
+        with self._alone_sending():
+            self._check_open()
+            await trio.lowlevel.checkpoint()
+            self.end()
+
+    def end(self) -> None:
+        """`send_eof` without the checkpoint."""
+        self._out.ended = True
+        self._out.changed()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes, or b"" after the peer's end of file.  A checkpoint, cancel-safe.
+
+        Raises:
+            BrokenResourceError: the connection was reset.
+            ClosedResourceError: this end was closed.
+            BusyResourceError: another task is reading.
+        """
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        if self._receiving:
+            raise trio.BusyResourceError("another task is reading from this stream")
+        self._receiving = True
+        try:
+            self._check_open()
+            await trio.lowlevel.checkpoint()
+            while True:
+                self._check_open()
+                if self._in.cut_after == 0:
+                    self.reset()
+                if self._in.broken:
+                    raise trio.BrokenResourceError("connection reset by the peer")
+                data = await self._in.take(max_bytes)
+                if data is not None:
+                    return data
+        finally:
+            self._receiving = False
+
+    def reset(self) -> None:
+        """Break the connection in both directions; what was on its way is lost."""
+        self._in.break_off()
+        self._out.break_off()
+
+    def close(self) -> None:
+        """Close this end at once: the peer reads what is on its way, then an end.  Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._out.ended = True
+        self._in.reader_gone = True
+        self._out.changed()
+        self._in.changed()
+
+    async def aclose(self) -> None:
+        """`close`, then a checkpoint.  Closes even if cancelled."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this end was closed by its owner."""
+        return self._closed
+
+
+@attrs.define(kw_only=True, eq=False)
+class Wire:
+    """A connection between the program under test (`client`) and its peer (`server`).
+
+    The verbs are faults of the peer or of the network between; all are synchronous and legal at any
+    time.  `offences` lists what the client did that a real network does not forgive.
+    """
+
+    name: WireName
+    client: WireStream
+    server: WireStream
+    to_client: Pipe
+    to_server: Pipe
+
+    @property
+    def offences(self) -> list[str]:
+        """What the client did wrong."""
+        return self.client.offences
+
+    def drop(self) -> None:
+        """The peer goes: reads end after what is on its way, writes break."""
+        self.server.close()
+
+    def reset(self, *, after: int = 0) -> None:
+        """The connection is reset, at once or after the client has read `after` more bytes."""
+        if after:
+            self.to_client.cut_after = after
+            self.to_client.changed()
+        else:
+            self.client.reset()
+
+    def half_close(self) -> None:
+        """The peer says that it will send no more, and goes on reading."""
+        self.server.end()
+
+    def stop_reading(self, *, room: int = 0) -> None:
+        """The peer stops reading: after `room` more bytes the client's writes block."""
+        self.to_server.held = True
+        self.to_server.capacity = len(self.to_server.waiting) + room
+
+    def start_reading(self) -> None:
+        """The peer reads again."""
+        self.to_server.held = False
+        self.to_server.capacity = math.inf
+        self.to_server.changed()
+
+    def hold(self) -> None:
+        """Keep what the peer sends in the network until `release`."""
+        self.to_client.held = True
+
+    def release(self) -> None:
+        """Deliver what was held, and everything after it."""
+        self.to_client.held = False
+        self.to_client.changed()
+
+    def vanish(self, *, room: int = 0) -> None:
+        """The network goes silent: nothing arrives on either side any more, and nobody is told."""
+        self.hold()
+        self.stop_reading(room=room)
+
+    def split(self, size: int) -> None:
+        """From now on a read of the client returns at most `size` bytes."""
+        self.to_client.chunk = size
+
+
+def make_wire(name: WireName = "memory") -> Wire:
+    """A connected pair of in-memory streams of the kind `name`.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    if name not in WIRES:
+        raise ValueError(f"no wire {name!r}; there are {', '.join(WIRES)}")
+    to_client, to_server = Pipe(), Pipe()
+    # Only the client is torn: it is the program under test, and a torn peer shows nothing more.
+    peer: WireName = "lockstep" if name == "lockstep" else "memory"
+    return Wire(
+        name=name,
+        client=WireStream(to_server, to_client, name),
+        server=WireStream(to_client, to_server, peer),
+        to_client=to_client,
+        to_server=to_server,
+    )
