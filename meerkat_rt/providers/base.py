@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from ..model.media import RealtimeCapabilities, ResponseModality
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ..model.conversation import ToolDef
     from ..model.errors import LlmError
     from ..model.events import CloseReason, ProviderFault
-    from ..model.media import RealtimeCapabilities, ResponseModality
     from ..model.open_config import RealtimeSessionOpenConfig
     from ..turn.ports import ProviderCommand, ProviderEvent
 
@@ -47,8 +49,8 @@ class Endpoint:
 class Opening(Protocol):
     """The rules of one handshake, from the socket's opening to a ready session.
 
-    The driver sends the frames of `begin()`, then feeds every decoded event to `observe()` and sends
-    what it returns, until `ready`.  Each phase must end within `deadline` seconds.
+    The driver sends the frames of `begin()`, then feeds every decoded event to `observe()` and
+    sends what it returns, until `ready`.  Each phase must end within `deadline` seconds.
     """
 
     @property
@@ -111,14 +113,18 @@ class Dialect(Protocol):
         ...
 
     def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
-        """Events of one frame.  Never raises: what is not understood is UnknownFrame or ProtocolFault."""
+        """Events of one frame.
+
+        Never raises: what is not understood is UnknownFrame or ProtocolFault.
+        """
         ...
 
     def encode(self, command: ProviderCommand) -> Sequence[bytes]:
         """Frames of one command.
 
         Raises:
-            InvalidRequest: the provider has no such command; the capability profile says so beforehand.
+            InvalidRequest: the provider has no such command; the capability profile says so
+                beforehand.
         """
         ...
 

@@ -1,0 +1,353 @@
+"""The state that the tasks of one session share, and its atomic steps.
+
+A step is synchronous: it calls the machine, then hands out what the machine said.  Every task and
+every command of the application goes through here, and never awaits in between, so the machine
+needs no lock.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from ..model.errors import LlmError, NetworkTimeout
+from ..model.events import (
+    ClosedBy,
+    CloseReason,
+    MessageCommitted,
+    OutputAudioChunk,
+    SessionClosed,
+    ToolUnresponsive,
+)
+from ..transcript import TranscriptAuthority
+from ..turn.effects import (
+    CancelTool,
+    EndSession,
+    FlushInput,
+    FlushOutput,
+    Send,
+    SettleCommand,
+    SettleRequest,
+    StartTool,
+)
+from ..turn.machine import SessionMachine
+from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled
+from .lanes import EventLane, SendLanes
+from .tool_dispatch import ToolDispatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model.conversation import AssistantMessage, ToolResult, UserMessage
+    from ..model.events import RealtimeSessionEvent
+    from ..model.transcript import RealtimeTranscriptEvent
+    from ..providers.base import Dialect
+    from ..turn.effects import MachineSettings, RequestOutcome
+    from ..turn.ports import ProviderEvent
+    from .limits import SessionLimits
+    from .tools import ToolSet
+
+
+class ResponseRequest:
+    """A response that was asked for.  It ends in exactly one outcome."""
+
+    def __init__(self, request_id: str) -> None:
+        self.id = request_id
+        self._outcome: RequestOutcome | None = None
+        self._settled = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<ResponseRequest {self.id}: {self._outcome or 'open'}>"
+
+    @property
+    def settled(self) -> bool:
+        """The outcome is known."""
+        return self._outcome is not None
+
+    async def outcome(self) -> RequestOutcome:
+        """Wait for what became of it: Answered, Superseded, Refused or Lost.
+
+        A checkpoint; cancelling has no effect on the request.  Bounded by the deadlines of the
+        session: every request is settled, at the latest when the session ends.
+        """
+        await self._settled.wait()
+        assert self._outcome is not None
+        return self._outcome
+
+    def _settle(self, outcome: RequestOutcome) -> None:
+        self._outcome = outcome
+        self._settled.set()
+
+
+@attrs.define(eq=False)
+class Acknowledgement:
+    """The wait for the provider's answer to one command."""
+
+    arrived: trio.Event = attrs.field(factory=trio.Event)
+    result: SettleCommand | None = None
+
+
+class SessionCore:
+    """Machine, transcript and lanes of one session, and how it is asked to close."""
+
+    def __init__(
+        self,
+        *,
+        dialect: Dialect,
+        settings: MachineSettings,
+        tools: ToolSet,
+        limits: SessionLimits,
+    ) -> None:
+        self.dialect = dialect
+        self.settings = settings
+        self.limits = limits
+        self.machine = SessionMachine(settings)
+        self.authority = TranscriptAuthority(keep_heard_prefix=True)
+        self.messages: list[UserMessage | AssistantMessage] = []
+        self.lanes = SendLanes(limits)
+        self.events = EventLane(limits, settings.output_format, self._audio_delivered)
+        self.tools = ToolDispatch(
+            tools,
+            returned=self._tool_returned,
+            raised=self._tool_raised,
+            stopped=self._tool_stopped,
+        )
+        self.requests: dict[str, ResponseRequest] = {}
+        self.acknowledgements: dict[str, Acknowledgement] = {}
+        self.session_id: str | None = None
+        self.connected = False
+        self.close_requested = trio.Event()
+        self.closed = trio.Event()
+        self.reason: CloseReason | None = None
+        self.error: LlmError | None = None
+        self.unresponsive: dict[str, str] = {}  # call id -> tool name
+        self.dropped_frames = 0  # frames of a link that is no longer the current one
+        self._timer: trio.CancelScope | None = None
+        self._effects: dict[type, Callable[..., None]] = {
+            Send: self._send,
+            StartTool: self._start_tool,
+            CancelTool: self._cancel_tool,
+            FlushOutput: self._flush_output,
+            FlushInput: self._flush_input,
+            SettleRequest: self._settle_request,
+            SettleCommand: self._settle_command,
+            EndSession: self._end_session,
+        }
+
+    # ---------------------------------------------------------------- steps
+
+    def step(self) -> None:
+        """Hand out what the machine said since the last step.  The second half of every step."""
+        events, transcript, effects = self.machine.drain()
+        if effects:
+            table = self._effects
+            for effect in effects:
+                table[type(effect)](effect)
+        if transcript:
+            self._apply(transcript, events)
+        if events:
+            try:
+                self.events.put(events)
+            except ConsumerTooSlow as error:
+                self.request_close(
+                    CloseReason(by=ClosedBy.RUNTIME, text=str(error), clean=False), error
+                )
+        self._set_timer()
+
+    def observe(self, events: list[ProviderEvent], now: float) -> None:
+        """One batch of provider events."""
+        observe = self.machine.observe
+        for event in events:
+            observe(event, now)
+        self.step()
+
+    def _apply(
+        self, transcript: list[RealtimeTranscriptEvent], events: list[RealtimeSessionEvent]
+    ) -> None:
+        apply = self.authority.apply
+        for event in transcript:
+            outcome = apply(event)
+            if outcome.messages:
+                self.messages.extend(outcome.messages)
+                ids = tuple(item.item_id for item in outcome.materialized_messages)
+                events.extend(
+                    MessageCommitted(message=message, item_ids=own)
+                    for message, own in zip(
+                        outcome.messages, _share(ids, outcome.messages), strict=True
+                    )
+                )
+
+    def check_open(self) -> None:
+        """Refuse commands to a session that is closing.
+
+        Raises:
+            SessionClosedError: always, from the moment that the close was requested.
+        """
+        if self.close_requested.is_set():
+            raise SessionClosedError(self.reason)
+
+    # ---------------------------------------------------------------- closing
+
+    def request_close(self, reason: CloseReason, error: LlmError | None = None) -> None:
+        """Ask for the one close.  The first reason stands."""
+        if self.reason is None:
+            self.reason = reason
+            self.error = error
+            self.close_requested.set()
+
+    def link_lost(self, reason: CloseReason, error: LlmError | None) -> None:
+        """The connection is gone: tell the machine, then close."""
+        self.connected = False
+        if not self.close_requested.is_set():
+            self.machine.link_lost(trio.current_time())
+            self.step()
+        self.request_close(reason, error)
+
+    def tool_unresponsive(self, call_id: str, tool_name: str, grace: float) -> None:
+        """Tell the application, once, which call does not stop."""
+        if call_id in self.unresponsive:
+            return
+        self.unresponsive[call_id] = tool_name
+        self.events.put(
+            [ToolUnresponsive(call_id=call_id, tool_name=tool_name, grace_ms=round(grace * 1000))]
+        )
+
+    def finish(self) -> None:
+        """Say the last word, in band, after every producer has stopped."""
+        assert self.reason is not None
+        self.reason = attrs.evolve(
+            self.reason,
+            abandoned_threads=tuple(sorted(self.tools.threads)),
+            unresponsive_tools=tuple(self.unresponsive),
+        )
+        for acknowledgement in self.acknowledgements.values():
+            acknowledgement.arrived.set()
+        self.acknowledgements.clear()
+        self.events.put([SessionClosed(self.reason)])
+        self.events.end(self.error)
+        self.closed.set()
+
+    # ---------------------------------------------------------------- timer
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            deadline = self.machine.next_deadline
+            wanted = math.inf if deadline is None else deadline
+            if self._timer.deadline != wanted:
+                self._timer.deadline = wanted
+
+    async def run_timer(self) -> None:
+        """The nudge timer: sleep to the machine's next absolute deadline, whatever it is for."""
+        while True:
+            deadline = self.machine.next_deadline
+            with trio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
+                self._timer = scope
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._timer = None
+            self.machine.timer(trio.current_time())
+            self.step()
+
+    # ---------------------------------------------------------------- acknowledgements
+
+    async def acknowledged(self, ref: str) -> SettleCommand:
+        """Wait for the provider's answer to command `ref`; the machine bounds the wait.
+
+        A checkpoint.  Cancelled: the command may have been sent.
+
+        Raises:
+            SessionClosedError: the session ended first.
+            NetworkTimeout: the provider did not answer in time.
+        """
+        wait = self.acknowledgements.setdefault(ref, Acknowledgement())
+        try:
+            await wait.arrived.wait()
+        finally:
+            self.acknowledgements.pop(ref, None)
+        if wait.result is None:
+            raise SessionClosedError(self.reason)
+        if wait.result.timed_out:
+            seconds = self.limits.update_acknowledgement
+            raise NetworkTimeout(
+                f"the provider did not acknowledge the command within {seconds:g} s",
+                round(seconds * 1000),
+            )
+        return wait.result
+
+    # ---------------------------------------------------------------- effects
+
+    def _send(self, effect: Send) -> None:
+        self.lanes.put(effect.command, trio.current_time())
+        if self.lanes.overflowing:
+            text = f"more than {self.limits.control_overflow} commands wait to be written"
+            self.request_close(
+                CloseReason(by=ClosedBy.NETWORK, text=text, clean=False), TransportStalled(text)
+            )
+
+    def _start_tool(self, effect: StartTool) -> None:
+        self.tools.start(effect.call_id, effect.name, effect.arguments)
+
+    def _cancel_tool(self, effect: CancelTool) -> None:
+        self.tools.cancel(effect.call_id, effect.reason)
+
+    def _flush_output(self, effect: FlushOutput) -> None:
+        self.events.flush(effect.response_id)
+
+    def _flush_input(self, _effect: FlushInput) -> None:
+        self.lanes.flush_audio()
+
+    def _settle_request(self, effect: SettleRequest) -> None:
+        request = self.requests.pop(effect.request_id, None)
+        if request is not None:
+            request._settle(effect.outcome)
+
+    def _settle_command(self, effect: SettleCommand) -> None:
+        wait = self.acknowledgements.get(effect.ref)
+        if wait is not None:
+            wait.result = effect
+            wait.arrived.set()
+
+    def _end_session(self, effect: EndSession) -> None:
+        error = None if effect.fault is None else self.dialect.fault_error(effect.fault)
+        self.request_close(effect.reason, error)
+
+    # ---------------------------------------------------------------- callbacks
+
+    def _audio_delivered(self, event: OutputAudioChunk) -> None:
+        if event.item_id is not None:
+            self.machine.audio_delivered(
+                event.item_id, event.content_index or 0, len(event.chunk.data), trio.current_time()
+            )
+            self._set_timer()
+
+    def _tool_returned(self, result: ToolResult) -> None:
+        self.machine.tool_returned(result, trio.current_time())
+        self.step()
+
+    def _tool_raised(self, call_id: str, error: str) -> None:
+        self.machine.tool_raised(call_id, error, trio.current_time())
+        self.step()
+
+    def _tool_stopped(self, call_id: str) -> None:
+        self.machine.tool_stopped(call_id, trio.current_time())
+        self.step()
+
+
+def _share(
+    ids: tuple[str, ...], messages: tuple[UserMessage | AssistantMessage, ...]
+) -> list[tuple[str, ...]]:
+    """Which of the materialized items each message is made of:
+
+    one a user, one a block otherwise.
+    """
+    shares: list[tuple[str, ...]] = []
+    start = 0
+    for message in messages:
+        size = len(message.blocks) if hasattr(message, "blocks") else 1
+        shares.append(ids[start : start + size])
+        start += size
+    return shares

@@ -1,0 +1,99 @@
+"""The owner of everything below a session, and the only one that tears it down.
+
+The tree, from the outside in, is the order of teardown backwards:
+
+    hosts       tasks of the transport's library (trio-websocket's reader), stopped last
+      io        receiver, sender, keepalive: the link
+        producers   nudge timer, tool dispatch: stopped first
+
+All of it is shielded from the application's cancellation once the session is open; what ends the
+shield is `close_requested`, which body exit, `aclose()`, a fatal error and outer cancellation all
+set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..model.events import ClosedBy, CloseReason
+from . import link as links
+
+if TYPE_CHECKING:
+    from ..providers.base import Opening
+    from ..transport import Connector
+    from .core import SessionCore
+    from .link import Link
+
+SOCKET_RELEASE = 1.0  # seconds; closing a local socket does not wait for the peer
+
+
+async def supervise(
+    core: SessionCore,
+    connector: Connector,
+    opening: Opening,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Open the link, run the session until somebody wants it closed, and tear it down.
+
+    Until it has reported that it started it is cancellable like any code, and leaves nothing; from
+    then on it ends only by way of the teardown, which is bounded (see SessionLimits).
+
+    Raises:
+        LlmError: the session could not be opened.
+    """
+    async with trio.open_nursery() as hosts:
+        link = await links.open_link(
+            epoch=1,
+            dialect=core.dialect,
+            connector=connector,
+            opening=opening,
+            limits=core.limits,
+            hosts=hosts,
+        )
+        try:
+            task_status.started()
+            # `started()` does nothing if the start was cancelled: only then may a shield begin.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with trio.CancelScope(shield=True):  # ended by `close_requested`, see the module
+                await _serve(core, link)
+        finally:
+            core.connected = False
+            with trio.CancelScope(shield=True, relative_deadline=SOCKET_RELEASE):
+                await link.transport.aclose()
+            hosts.cancel_scope.cancel(reason="the session's connection is closed")
+            # Without a request only a bug of ours, or a start that was cancelled, leads here.
+            core.request_close(CloseReason(by=ClosedBy.RUNTIME, text="internal error", clean=False))
+            core.finish()
+
+
+async def _serve(core: SessionCore, link: Link) -> None:
+    core.session_id = link.session_id
+    core.connected = True
+    core.observe(link.held, trio.current_time())
+    link.held.clear()
+    async with trio.open_nursery() as io:
+        io.start_soon(links.receive, core, link, name="receiver")
+        io.start_soon(links.send, core, link, name="sender")
+        io.start_soon(links.keep_alive, core, link, name="keepalive")
+        async with trio.open_nursery() as producers:
+            producers.start_soon(core.run_timer, name="nudge timer")
+            producers.start_soon(core.tools.run, name="tool dispatch")
+            await core.close_requested.wait()
+            core.machine.close(trio.current_time())
+            core.step()
+            io.start_soon(_name_unresponsive_tools, core, name="tool watch")
+            producers.cancel_scope.cancel(reason="the session is closing")
+        if not link.ended.is_set():
+            with trio.move_on_after(core.limits.close_grace):
+                await links.say_goodbye(core, link)
+        io.cancel_scope.cancel(reason="the session's connection is being cut")
+
+
+async def _name_unresponsive_tools(core: SessionCore) -> None:
+    grace = core.limits.interrupt_grace
+    await trio.sleep(grace)
+    for call in core.tools.running:
+        core.tool_unresponsive(call.call_id, call.tool.name, grace)

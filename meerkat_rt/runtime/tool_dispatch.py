@@ -1,0 +1,145 @@
+"""Runs tool calls: one nursery for the session, one cancel scope and one done-event per call."""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from .tools import as_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..model.conversation import JSON, ToolResult
+    from .tools import Tool, ToolSet
+
+current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
+    "meerkat_rt_current_call", default=None
+)
+"""The call that the current task runs for, so that a tool may interrupt or close its own session.
+"""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Call:
+    """One running call."""
+
+    call_id: str
+    tool: Tool
+    arguments: JSON
+    owner: ToolDispatch = attrs.field(repr=False)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, repr=False)
+    done: trio.Event = attrs.field(factory=trio.Event, repr=False)
+
+
+class ToolDispatch:
+    """The calls that run now.
+
+    `start` and `cancel` are synchronous.  What came of a call is told through the three callbacks,
+    each in one synchronous step after the handler ended.
+    """
+
+    def __init__(
+        self,
+        tools: ToolSet,
+        *,
+        returned: Callable[[ToolResult], None],
+        raised: Callable[[str, str], None],
+        stopped: Callable[[str], None],
+    ) -> None:
+        self._tools = tools
+        self._returned = returned
+        self._raised = raised
+        self._stopped = stopped
+        self._calls: dict[str, Call] = {}
+        self._starting: deque[Call] = deque()
+        self._wakeup = trio.Event()
+        self.threads: set[str] = (
+            set()
+        )  # worker threads that run, also when their call was abandoned
+
+    @property
+    def running(self) -> tuple[Call, ...]:
+        """Calls that have not ended, in the order they were started."""
+        return tuple(self._calls.values())
+
+    def start(self, call_id: str, name: str, arguments: JSON) -> None:
+        """Start a call.  Its arguments have been validated."""
+        call = Call(call_id=call_id, tool=self._tools[name], arguments=arguments, owner=self)
+        self._calls[call_id] = call
+        self._starting.append(call)
+        self._wakeup.set()
+
+    def cancel(self, call_id: str, reason: str) -> None:
+        """Cancel a call, if it still runs."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.scope.cancel(reason=reason)
+
+    def find(self, call_ids: Iterable[str]) -> list[Call]:
+        """Those of the calls that still run."""
+        return [self._calls[call_id] for call_id in call_ids if call_id in self._calls]
+
+    async def run(self) -> None:
+        """Run calls until cancelled; then cancel them all and wait for them."""
+        try:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    while self._starting:
+                        call = self._starting.popleft()
+                        nursery.start_soon(self._run_call, call, name=f"tool {call.tool.name}")
+                    self._wakeup = trio.Event()
+                    await self._wakeup.wait()
+        finally:
+            for call in self._starting:  # requested, but never begun
+                self._leave(call, self._stopped_report(call))
+
+    async def _run_call(self, call: Call) -> None:
+        current_call.set(call)
+        report: Callable[[], None]
+        try:
+            with call.scope:
+                report = await self._outcome(call)
+            if call.scope.cancelled_caught:
+                report = self._stopped_report(call)
+        except trio.Cancelled:
+            # The whole dispatch is being torn down; the outcome is still due.
+            self._leave(call, self._stopped_report(call))
+            raise
+        self._leave(call, report)
+
+    def _stopped_report(self, call: Call) -> Callable[[], None]:
+        return lambda: self._stopped(call.call_id)
+
+    def _leave(self, call: Call, report: Callable[[], None]) -> None:
+        del self._calls[call.call_id]
+        report()
+        call.done.set()
+
+    async def _outcome(self, call: Call) -> Callable[[], None]:
+        """Run the handler; say how to report what came of it.  Only Cancelled escapes."""
+        call_id = call.call_id
+        try:
+            run = call.tool.bound(call.arguments)
+            value = await run() if call.tool.is_async else await self._in_thread(call, run)
+            result = as_result(call_id, value)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            return lambda: self._raised(call_id, text)
+        return lambda: self._returned(result)
+
+    async def _in_thread(self, call: Call, run: Callable[[], object]) -> object:
+        name = f"tool {call.tool.name} ({call.call_id})"
+
+        def work() -> object:
+            self.threads.add(name)
+            try:
+                return run()
+            finally:
+                self.threads.discard(name)
+
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, thread_name=name)

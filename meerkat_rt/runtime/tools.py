@@ -1,0 +1,236 @@
+"""The tools of a session:
+
+plain functions with type hints, or explicit definitions with a handler.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, get_type_hints
+
+import attrs
+import jsonschema
+import msgspec
+from attrs import validators
+from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+
+from ..model.conversation import JSON, TextContent, ToolDef, ToolResult
+from ..model.errors import InvalidRequest
+from ..model.open_config import RealtimeSessionOpenConfig
+from ..turn.effects import InterruptPolicy, ToolSpec
+
+Handler: TypeAlias = Callable[..., Any]
+
+
+@attrs.frozen(kw_only=True)
+class Tool:
+    """One tool and how its calls are run.
+
+    `handler` takes the arguments by name (or, for an explicit definition, as one dict when
+    `takes_arguments` is True); a coroutine function runs in the session's nursery, a plain function
+    in a worker thread that is abandoned on cancellation.  `deadline`: seconds, None for the
+    session's default. `on_interrupt`: what an interruption does to a running call.
+    """
+
+    definition: ToolDef
+    handler: Handler
+    deadline: float | None = attrs.field(
+        default=None, validator=validators.optional(validators.gt(0))
+    )
+    on_interrupt: InterruptPolicy = attrs.field(
+        default=InterruptPolicy.CANCEL, converter=InterruptPolicy
+    )
+    takes_arguments: bool = False
+    _convert: Callable[[JSON], dict[str, Any]] | None = attrs.field(default=None, alias="convert")
+    _validator: Validator = attrs.field(init=False, repr=False)
+
+    @_validator.default
+    def _make_validator(self) -> Validator:
+        schema = dict(self.definition.input_schema)
+        validator = validator_for(schema, default=jsonschema.Draft202012Validator)
+        try:
+            validator.check_schema(schema)
+        except SchemaError as error:
+            raise InvalidRequest(
+                f"tool {self.definition.name!r}: input_schema is not a valid JSON Schema: "
+                f"{error.message}"
+            ) from None
+        made: Validator = validator(schema)
+        return made
+
+    @property
+    def name(self) -> str:
+        """The name that the model calls it by."""
+        return self.definition.name
+
+    @property
+    def is_async(self) -> bool:
+        """The handler is a coroutine function (or an object whose call is one)."""
+        return inspect.iscoroutinefunction(self.handler) or inspect.iscoroutinefunction(
+            getattr(self.handler, "__call__", None)  # noqa: B004
+        )
+
+    def problem(self, arguments: JSON) -> str | None:
+        """What is wrong with `arguments`, in words for the model; None when they fit the schema."""
+        error = next(iter(self._validator.iter_errors(arguments)), None)
+        if error is not None:
+            where = "/".join(str(part) for part in error.absolute_path)
+            return f"{where}: {error.message}" if where else str(error.message)
+        if self._convert is not None:
+            try:
+                self._convert(arguments)
+            except msgspec.ValidationError as unfit:
+                return str(unfit)
+        return None
+
+    def bound(self, arguments: JSON) -> Callable[[], Any]:
+        """The handler with valid `arguments` applied."""
+        if self.takes_arguments:
+            return lambda: self.handler(arguments)
+        keywords = self._convert(arguments) if self._convert else dict(arguments)
+        return lambda: self.handler(**keywords)
+
+    def spec(self, default_deadline: float) -> ToolSpec:
+        """What the machine needs to know."""
+        return ToolSpec(
+            name=self.name,
+            handled=True,
+            deadline=self.deadline if self.deadline is not None else default_deadline,
+            on_interrupt=self.on_interrupt,
+            validate=self.problem,
+        )
+
+
+def tool(
+    function: Handler,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    deadline: float | None = None,
+    on_interrupt: InterruptPolicy | str = InterruptPolicy.CANCEL,
+) -> Tool:
+    """Make a tool of a function: its schema comes from its type hints, its description from its
+    docstring.
+
+    `Annotated[int, msgspec.Meta(ge=0, description="...")]` adds constraints and descriptions.
+    Parameters are passed by name; `*args` and `**kwargs` cannot be described and raise
+    InvalidRequest.
+    """
+    shown = str(name or getattr(function, "__name__", type(function).__name__))
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    hints = get_type_hints(function, include_extras=True)
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise InvalidRequest(
+                f"tool {shown!r}: parameter {parameter} cannot be described to a model; "
+                f"give it named parameters, or use Tool(definition=..., takes_arguments=True)"
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise InvalidRequest(
+                f"tool {shown!r}: parameter {parameter.name!r} is positional-only; "
+                "a model gives arguments by name"
+            )
+        if parameter.name not in hints:
+            raise InvalidRequest(f"tool {shown!r}: parameter {parameter.name!r} has no type hint")
+        hint = hints[parameter.name]
+        if parameter.default is parameter.empty:
+            fields.append((parameter.name, hint))
+        else:
+            fields.append((parameter.name, hint, parameter.default))
+    arguments = msgspec.defstruct(
+        f"{shown}_arguments", fields, kw_only=True, forbid_unknown_fields=True
+    )
+    try:
+        (reference,), components = msgspec.json.schema_components([arguments])
+    except TypeError as error:
+        raise InvalidRequest(f"tool {shown!r}: {error}") from None
+    schema = components.pop(reference["$ref"].rsplit("/", 1)[-1], reference)
+    schema.pop("title", None)
+    if components:
+        schema["$defs"] = components
+    schema = json.loads(json.dumps(schema).replace("#/components/schemas/", "#/$defs/"))
+
+    def convert(values: JSON) -> dict[str, Any]:
+        struct = msgspec.convert(values, arguments)
+        return {field: getattr(struct, field) for field in arguments.__struct_fields__}
+
+    doc = inspect.getdoc(function) or ""
+    return Tool(
+        definition=ToolDef(
+            name=shown,
+            description=description if description is not None else doc.split("\n\n")[0],
+            input_schema=schema,
+        ),
+        handler=function,
+        deadline=deadline,
+        on_interrupt=InterruptPolicy(on_interrupt),
+        convert=convert,
+    )
+
+
+class ToolSet:
+    """The tools that a session runs by itself: functions, or `Tool`s.
+
+    Raises:
+        InvalidRequest: two tools have one name, or a function cannot be described to a model.
+    """
+
+    def __init__(self, tools: Iterable[Tool | Handler] = ()) -> None:
+        self._tools: dict[str, Tool] = {}
+        for given in tools:
+            made = given if isinstance(given, Tool) else tool(given)
+            if made.name in self._tools:
+                raise InvalidRequest(f"two tools are named {made.name!r}; names must be unique")
+            self._tools[made.name] = made
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __getitem__(self, name: str) -> Tool:
+        return self._tools[name]
+
+    def definitions(self) -> tuple[ToolDef, ...]:
+        """What the model is told, in the order given."""
+        return tuple(made.definition for made in self._tools.values())
+
+    def specs(self, default_deadline: float) -> tuple[ToolSpec, ...]:
+        """What the machine is told."""
+        return tuple(made.spec(default_deadline) for made in self._tools.values())
+
+
+def as_result(call_id: str, value: Any) -> ToolResult:
+    """A handler's return value as a tool result: text as it is, anything else as JSON.
+
+    Raises:
+        TypeError: the value has no JSON form.
+    """
+    if isinstance(value, ToolResult):
+        return attrs.evolve(value, tool_use_id=call_id)
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return ToolResult(tool_use_id=call_id, content=(TextContent(text),))
+
+
+def advertised(
+    config: RealtimeSessionOpenConfig, tools: ToolSet, default_deadline: float
+) -> tuple[tuple[ToolDef, ...], tuple[ToolSpec, ...]]:
+    """The definitions and the rules of `visible_tools` and `tools` together.
+
+    Raises:
+        InvalidRequest: a name appears twice.
+    """
+    definitions = (*config.visible_tools, *tools.definitions())
+    names = [definition.name for definition in definitions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidRequest(
+            f"tools named twice, in visible_tools or the ToolSet: {', '.join(twice)}"
+        )
+    debts = tuple(
+        ToolSpec(name=definition.name, deadline=default_deadline)
+        for definition in config.visible_tools
+    )
+    return definitions, debts + tools.specs(default_deadline)
