@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 import attrs
@@ -12,17 +13,32 @@ class LlmError(Exception):
     """Base of every error of a session.
 
     `retryable` says whether the same thing, tried again later or on a new connection, may work.
+    Copies and pickles keep class and fields.
     """
 
     retryable: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        return getattr(self, "message", "") or type(self).__name__
+        return _spaced(type(self).__name__)
+
+
+def _spaced(name: str) -> str:
+    """The words of a class name, for an error that has nothing better to say."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
 
 
 @attrs.define(eq=False)
 class _WithMessage(LlmError):
     message: str = ""
+
+    def __str__(self) -> str:
+        text = self.message or _spaced(type(self).__name__)
+        detail = self._detail()
+        return f"{text} ({detail})" if detail else text
+
+    def _detail(self) -> str:
+        """What the other fields say, for people."""
+        return ""
 
 
 # ---------------------------------------------------------------- a retry may help
@@ -34,6 +50,9 @@ class RateLimited(_WithMessage):
 
     retry_after_ms: int | None = None
     retryable: ClassVar[bool] = True
+
+    def _detail(self) -> str:
+        return "" if self.retry_after_ms is None else f"retry after {self.retry_after_ms} ms"
 
 
 @attrs.define(eq=False)
@@ -49,6 +68,9 @@ class NetworkTimeout(_WithMessage):
 
     duration_ms: int = 0
     retryable: ClassVar[bool] = True
+
+    def _detail(self) -> str:
+        return f"after {self.duration_ms} ms" if self.duration_ms else ""
 
 
 @attrs.define(eq=False)
@@ -75,6 +97,9 @@ class ServerError(_WithMessage):
     def retryable(self) -> bool:  # type: ignore[override]
         """Whether a retry may help: server faults yes, others no."""
         return self.status >= 500
+
+    def _detail(self) -> str:
+        return f"status {self.status}"
 
 
 @attrs.define(eq=False)
@@ -114,6 +139,11 @@ class RequestTooLarge(_WithMessage):
     encoded_bytes: int | None = None
     max_bytes: int | None = None
 
+    def _detail(self) -> str:
+        size = "" if self.encoded_bytes is None else f"{self.encoded_bytes} bytes"
+        limit = "" if self.max_bytes is None else f"limit {self.max_bytes} bytes"
+        return ", ".join(filter(None, (size, limit)))
+
 
 @attrs.define(eq=False)
 class AuthenticationFailed(_WithMessage):
@@ -142,12 +172,20 @@ class ContextLengthExceeded(_WithMessage):
     max: int = 0
     requested: int = 0
 
+    def _detail(self) -> str:
+        requested = f"{self.requested} tokens" if self.requested else ""
+        limit = f"limit {self.max} tokens" if self.max else ""
+        return ", ".join(filter(None, (requested, limit)))
+
 
 @attrs.define(eq=False)
 class ModelNotFound(_WithMessage):
     """The provider does not have `model`."""
 
     model: str = ""
+
+    def _detail(self) -> str:
+        return f"model {self.model}" if self.model else ""
 
 
 @attrs.define(eq=False)
@@ -167,19 +205,28 @@ class ToolCallSettled(InvalidRequest):
 
 @attrs.define(eq=False)
 class UnknownTag(LlmError):
-    """JSON names a variant that does not exist.  `known` lists those that do."""
+    """JSON names a variant of `of` that does not exist.  `known` lists those that do.
+
+    `path` says where in the JSON value, for example `event.role`; it is empty at the top.
+    """
 
     tag: str
     of: str
     known: tuple[str, ...]
+    path: str = ""
 
     def __str__(self) -> str:
-        return f"unknown tag {self.tag!r} for {self.of}; known tags: {', '.join(self.known)}"
+        place = f"{self.path}: " if self.path else ""
+        known = ", ".join(self.known)
+        return f"{place}unknown tag {self.tag!r} for {self.of}; known tags: {known}"
 
 
 @attrs.define(eq=False)
 class InvalidJson(LlmError):
-    """JSON does not have the shape of the type that it should be.  `path` says where."""
+    """JSON does not have the shape of the type that it should be, or a value has no JSON form.
+
+    `path` says where, for example `messages[2].content`; it is empty at the top.
+    """
 
     message: str
     path: str = ""
@@ -210,10 +257,17 @@ def from_http_status(status: int, message: str, *, retry_after: str | None = Non
     return UnknownProviderError(message)
 
 
+_SECONDS = re.compile(r"[0-9]{1,10}(\.[0-9]+)?")  # ten digits are three centuries
+
+
 def parse_retry_after(value: str | None) -> int | None:
-    """Milliseconds of a Retry-After header in seconds (integer or decimal); None if it is neither."""
-    try:
-        seconds = float(value) if value is not None else -1.0
-    except ValueError:
+    """Milliseconds of a Retry-After header that gives seconds, as an integer or a decimal.
+
+    None for what is neither (a date, which needs a clock; garbage), and for a decimal that is zero.
+    """
+    text = (value or "").strip()
+    if not _SECONDS.fullmatch(text):
         return None
-    return round(seconds * 1000) if 0 < seconds < float("inf") else None
+    if text.isdecimal():
+        return int(text) * 1000
+    return round(float(text) * 1000) or None

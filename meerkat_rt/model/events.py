@@ -7,7 +7,7 @@ projection of each, free of internal identity, is in `public`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import attrs
 
@@ -15,25 +15,41 @@ from .conversation import JSON, AssistantMessage, StopReason, Usage, UserMessage
 from .media import RealtimeAudioChunk, RealtimeVideoChunk, ResponseModality
 from .transcript import RealtimeTranscriptEvent
 
+if TYPE_CHECKING:
+    from .public import RealtimeEvent
+
+
+class _SessionEvent:
+    """What every session event can do."""
+
+    __slots__ = ()
+
+    def to_public_event(self) -> RealtimeEvent | None:
+        """The event without internal identity, arguments and usage; None if it is internal only."""
+        from .public import to_public_event  # it knows every class of this module
+
+        return to_public_event(cast("RealtimeSessionEvent", self))
+
+
 # ---------------------------------------------------------------- the user
 
 
 @attrs.frozen
-class InputTranscriptPartial:
+class InputTranscriptPartial(_SessionEvent):
     """More of what the user is saying, as recognized so far."""
 
     text: str
 
 
 @attrs.frozen
-class InputTranscriptFinal:
+class InputTranscriptFinal(_SessionEvent):
     """What the user said, from a provider that gives no item identity."""
 
     text: str
 
 
 @attrs.frozen(kw_only=True)
-class InputTranscriptFinalForItem:
+class InputTranscriptFinalForItem(_SessionEvent):
     """What the user said in one item."""
 
     item_id: str
@@ -43,12 +59,12 @@ class InputTranscriptFinalForItem:
 
 
 @attrs.frozen
-class TurnStarted:
+class TurnStarted(_SessionEvent):
     """The user began a turn."""
 
 
 @attrs.frozen
-class TurnCommitted:
+class TurnCommitted(_SessionEvent):
     """The user's turn is complete and the provider has it."""
 
 
@@ -56,7 +72,7 @@ class TurnCommitted:
 
 
 @attrs.frozen(kw_only=True)
-class TurnCompleted:
+class TurnCompleted(_SessionEvent):
     """A response reached its one terminal.
 
     `error` is set when the provider failed to finish it; what was said until then stands.
@@ -69,14 +85,14 @@ class TurnCompleted:
 
 
 @attrs.frozen
-class OutputTextDelta:
+class OutputTextDelta(_SessionEvent):
     """More text from a provider that gives no item identity."""
 
     delta: str
 
 
 @attrs.frozen
-class OutputTextDeltaForItem:
+class OutputTextDeltaForItem(_SessionEvent):
     """More text that the model wrote."""
 
     response_id: str
@@ -88,7 +104,7 @@ class OutputTextDeltaForItem:
 
 
 @attrs.frozen
-class OutputAudioTranscriptDeltaForItem:
+class OutputAudioTranscriptDeltaForItem(_SessionEvent):
     """More text of what the model says aloud."""
 
     response_id: str
@@ -100,7 +116,7 @@ class OutputAudioTranscriptDeltaForItem:
 
 
 @attrs.frozen(kw_only=True)
-class AssistantTranscriptFinal:
+class AssistantTranscriptFinal(_SessionEvent):
     """The authoritative text of a spoken item."""
 
     response_id: str
@@ -111,7 +127,7 @@ class AssistantTranscriptFinal:
 
 
 @attrs.frozen
-class OutputAudioChunk:
+class OutputAudioChunk(_SessionEvent):
     """A piece of the model's speech.  The ids serve `session.playback.report()`."""
 
     chunk: RealtimeAudioChunk
@@ -121,14 +137,14 @@ class OutputAudioChunk:
 
 
 @attrs.frozen
-class OutputVideoChunk:
+class OutputVideoChunk(_SessionEvent):
     """A piece of the model's video."""
 
     chunk: RealtimeVideoChunk
 
 
 @attrs.frozen
-class Interrupted:
+class Interrupted(_SessionEvent):
     """The response was cut off: stop playing it.  At most once a response.
 
     May follow `TurnCompleted` of the same response: models generate faster than speech is played.
@@ -138,7 +154,7 @@ class Interrupted:
 
 
 @attrs.frozen
-class ToolCallRequested:
+class ToolCallRequested(_SessionEvent):
     """The model called a tool.  `arguments` is a JSON object."""
 
     call_id: str
@@ -147,7 +163,7 @@ class ToolCallRequested:
 
 
 @attrs.frozen(kw_only=True)
-class AssistantTranscriptTruncated:
+class AssistantTranscriptTruncated(_SessionEvent):
     """The provider cut the item to what was played.
 
     `audio_played_ms` is the played length of the item in milliseconds; `truncated_text` the heard
@@ -161,7 +177,7 @@ class AssistantTranscriptTruncated:
 
 
 @attrs.frozen
-class RealtimeTranscript:
+class RealtimeTranscript(_SessionEvent):
     """An ordering or append fact for the transcript that has no other event."""
 
     event: RealtimeTranscriptEvent
@@ -171,7 +187,7 @@ class RealtimeTranscript:
 
 
 @attrs.frozen(kw_only=True)
-class InputSpeechStarted:
+class InputSpeechStarted(_SessionEvent):
     """The provider heard the user begin to speak, `audio_start_ms` into the input audio."""
 
     item_id: str | None = None
@@ -179,7 +195,7 @@ class InputSpeechStarted:
 
 
 @attrs.frozen(kw_only=True)
-class InputSpeechStopped:
+class InputSpeechStopped(_SessionEvent):
     """The provider heard the user stop, `audio_end_ms` into the input audio."""
 
     item_id: str | None = None
@@ -187,7 +203,7 @@ class InputSpeechStopped:
 
 
 @attrs.frozen(kw_only=True)
-class InputTranscriptionFailed:
+class InputTranscriptionFailed(_SessionEvent):
     """What the user said in this item could not be recognized; a placeholder stands in history."""
 
     item_id: str
@@ -196,12 +212,12 @@ class InputTranscriptionFailed:
 
 
 @attrs.frozen
-class InputAudioCleared:
+class InputAudioCleared(_SessionEvent):
     """The provider emptied its buffer of uncommitted input audio."""
 
 
 @attrs.frozen(kw_only=True)
-class ResponseStarted:
+class ResponseStarted(_SessionEvent):
     """The model began a response.
 
     `request_id` is that of the `create_response` (or nudge, or tool continuation) that it answers;
@@ -223,7 +239,7 @@ class ToolOutcome(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class ToolCallFinished:
+class ToolCallFinished(_SessionEvent):
     """A tool call reached its one outcome, `elapsed_ms` after it was requested.
 
     `output` is the text given to the model; it is None where nothing was sent.
@@ -237,7 +253,7 @@ class ToolCallFinished:
 
 
 @attrs.frozen(kw_only=True)
-class ToolUnresponsive:
+class ToolUnresponsive(_SessionEvent):
     """A tool did not stop within the grace of an interruption or a close (`grace_ms`)."""
 
     call_id: str
@@ -246,7 +262,7 @@ class ToolUnresponsive:
 
 
 @attrs.frozen(kw_only=True)
-class ProviderToolCall:
+class ProviderToolCall(_SessionEvent):
     """The provider runs a tool by itself (MCP).  `status`: requested, completed or failed."""
 
     item_id: str
@@ -256,7 +272,7 @@ class ProviderToolCall:
 
 
 @attrs.frozen(kw_only=True)
-class Nudged:
+class Nudged(_SessionEvent):
     """Silent for `waited_ms` after a turn, the model was asked again, the `attempt`-th time."""
 
     attempt: int
@@ -265,7 +281,7 @@ class Nudged:
 
 
 @attrs.frozen(kw_only=True)
-class Stalled:
+class Stalled(_SessionEvent):
     """The model stayed silent through every nudge.  The session lives on."""
 
     attempts: int
@@ -273,7 +289,7 @@ class Stalled:
 
 
 @attrs.frozen(kw_only=True)
-class MediaGap:
+class MediaGap(_SessionEvent):
     """Output audio was dropped here because the application did not keep up."""
 
     dropped_bytes: int
@@ -291,7 +307,7 @@ class ProviderFault:
 
 
 @attrs.frozen(kw_only=True)
-class ProviderErrorReported:
+class ProviderErrorReported(_SessionEvent):
     """The provider reported an error that the session survives.
 
     `command` names the command that caused it (`response.create`, for example) and `request_id` its
@@ -305,7 +321,7 @@ class ProviderErrorReported:
 
 
 @attrs.frozen(kw_only=True)
-class UnknownProviderEvent:
+class UnknownProviderEvent(_SessionEvent):
     """A frame of a type that this runtime does not know.  `raw` is the frame as it came."""
 
     type: str | None
@@ -323,14 +339,14 @@ class RateLimit:
 
 
 @attrs.frozen
-class RateLimitsUpdated:
+class RateLimitsUpdated(_SessionEvent):
     """The provider told what is left."""
 
     limits: tuple[RateLimit, ...]
 
 
 @attrs.frozen(kw_only=True)
-class MessageCommitted:
+class MessageCommitted(_SessionEvent):
     """A message became canonical; it is durable already, where there is a store."""
 
     message: UserMessage | AssistantMessage
@@ -365,7 +381,7 @@ class CloseReason:
 
 
 @attrs.frozen
-class SessionClosed:
+class SessionClosed(_SessionEvent):
     """The last event of every session, exactly once."""
 
     reason: CloseReason
