@@ -167,18 +167,19 @@ class SendLanes:
 
 
 @attrs.define(eq=False)
+class _Waiting:
+    """How much audio of one response waits; `dead` once it was flushed."""
+
+    bytes: int = 0
+    dead: bool = False
+
+
+@attrs.define(eq=False)
 class _Audio:
     """The place of one output chunk; the chunk itself may be dropped for lack of reading."""
 
     event: OutputAudioChunk | MediaGap | None
-
-
-@attrs.define(eq=False)
-class _Waiting:
-    """How much audio of one response waits."""
-
-    bytes: int = 0
-    chunks: int = 0
+    response: _Waiting
 
 
 class EventLane:
@@ -188,8 +189,7 @@ class EventLane:
     events are never dropped: too many of them end the session.  One reader at a time.
 
     Invariants: `_audio` holds, oldest first, exactly the places of the queue whose event is a
-    chunk; `_live` and `_dead` count those chunks by response, `_audio_bytes` and `_dead_bytes` sum
-    them.
+    chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones.
     """
 
     def __init__(
@@ -203,8 +203,7 @@ class EventLane:
         self._on_audio = on_audio
         self._queue: deque[RealtimeSessionEvent | _Audio] = deque()
         self._audio: deque[_Audio] = deque()
-        self._live: dict[str | None, _Waiting] = {}
-        self._dead: dict[str | None, _Waiting] = {}  # flushed, skipped when they are reached
+        self._live: dict[str | None, _Waiting] = {}  # by response id
         self._audio_bytes = 0
         self._dead_bytes = 0
         self._control = 0  # events that are neither audio nor gaps
@@ -249,16 +248,15 @@ class EventLane:
             )
 
     def _put_audio(self, event: OutputAudioChunk) -> None:
-        place = _Audio(event)
         size = len(event.chunk.data)
+        response = self._live.get(event.response_id)
+        if response is None:
+            response = self._live[event.response_id] = _Waiting()
+        place = _Audio(event, response)
         self._queue.append(place)
         self._audio.append(place)
         self._audio_bytes += size
-        waiting = self._live.get(event.response_id)
-        if waiting is None:
-            waiting = self._live[event.response_id] = _Waiting()
-        waiting.bytes += size
-        waiting.chunks += 1
+        response.bytes += size
         while self._audio_bytes > self._limits.output_audio_bytes:
             self._drop_oldest()
 
@@ -266,7 +264,7 @@ class EventLane:
         place = self._audio.popleft()
         event, place.event = place.event, None
         assert isinstance(event, OutputAudioChunk)
-        if not self._forget(event):
+        if not self._uncount(event, place.response):
             return
         total = len(event.chunk.data)
         self.dropped_bytes += total
@@ -278,20 +276,17 @@ class EventLane:
             dropped_bytes=total, dropped_ms=round(self._format.duration_ms(total))
         )
 
-    def _forget(self, event: OutputAudioChunk) -> bool:
-        """Uncount a chunk that left the queue; say whether it was still to be delivered."""
+    def _uncount(self, event: OutputAudioChunk, response: _Waiting) -> bool:
+        """Take a chunk that leaves the queue out of the books; say whether it was alive."""
         size = len(event.chunk.data)
-        live = self._live.get(event.response_id)
-        waiting = live or self._dead[event.response_id]
-        waiting.bytes -= size
-        waiting.chunks -= 1
-        if live is not None:
-            self._audio_bytes -= size
-        else:
+        if response.dead:
             self._dead_bytes -= size
-        if not waiting.chunks:
-            (self._dead if live is None else self._live).pop(event.response_id)
-        return live is not None
+            return False
+        self._audio_bytes -= size
+        response.bytes -= size
+        if not response.bytes:
+            self._live.pop(event.response_id, None)
+        return True
 
     def flush(self, response_id: str) -> None:
         """Drop the audio of one response that has not been read.
@@ -299,21 +294,20 @@ class EventLane:
         Constant time, so that an interruption does not wait for its backlog: the chunks are skipped
         when the reader reaches them, or swept when they are many.
         """
-        waiting = self._live.pop(response_id, None)
-        if waiting is None:
+        response = self._live.pop(response_id, None)
+        if response is None:
             return
-        self._audio_bytes -= waiting.bytes
-        self._dead_bytes += waiting.bytes
-        self._dead[response_id] = waiting
+        response.dead = True
+        self._audio_bytes -= response.bytes
+        self._dead_bytes += response.bytes
         if self._dead_bytes > self._limits.output_audio_bytes:
             self._sweep()
 
     def _sweep(self) -> None:
         for place in self._audio:
-            if isinstance(place.event, OutputAudioChunk) and place.event.response_id in self._dead:
+            if place.response.dead:
                 place.event = None
         self._audio = deque(place for place in self._audio if place.event is not None)
-        self._dead.clear()
         self._dead_bytes = 0
 
     def end(self, error: Exception | None) -> None:
@@ -369,7 +363,7 @@ class EventLane:
                 return event
             if event is not None:
                 self._audio.popleft()
-                if self._forget(event):
+                if self._uncount(event, entry.response):
                     self._on_audio(event)
                     return event
         return None

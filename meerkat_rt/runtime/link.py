@@ -9,14 +9,14 @@ import trio
 
 from ..model.errors import ConnectionReset, LlmError, NetworkTimeout, from_http_status
 from ..model.events import ClosedBy, CloseReason
-from ..transport import HandshakeFailed, TransportClosed, WebSocketTarget
-from ..turn.ports import SessionCreated
+from ..providers.base import Dialect
+from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
+from ..turn.ports import ProviderEvent, SessionCreated
 from .errors import TransportStalled
 
 if TYPE_CHECKING:
-    from ..providers.base import Dialect, Opening
-    from ..transport import Connector, Transport
-    from ..turn.ports import ProviderEvent
+    from ..providers.base import Opening
+    from ..transport import Connector
     from .core import SessionCore
     from .limits import SessionLimits
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from .tools import as_result
+from ..model.conversation import JSON
+from .tools import Tool, as_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..model.conversation import JSON, ToolResult
-    from .tools import Tool, ToolSet
+    from ..model.conversation import ToolResult
+    from .tools import ToolSet
 
 current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
     "meerkat_rt_current_call", default=None

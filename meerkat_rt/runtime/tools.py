@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
 import attrs
 import jsonschema
@@ -20,8 +20,10 @@ from jsonschema.validators import validator_for
 
 from ..model.conversation import JSON, TextContent, ToolDef, ToolResult
 from ..model.errors import InvalidRequest
-from ..model.open_config import RealtimeSessionOpenConfig
 from ..turn.effects import InterruptPolicy, ToolSpec
+
+if TYPE_CHECKING:
+    from ..model.open_config import RealtimeSessionOpenConfig
 
 Handler: TypeAlias = Callable[..., Any]
 
