@@ -311,7 +311,7 @@ class EventLane:
         self._dead_bytes = 0
 
     def end(self, error: Exception | None) -> None:
-        """Let readers see the end once the queue is empty; `error` on every read after a failure."""
+        """Let readers see the end after what is queued; `error` on every read after a failure."""
         self._ended = True
         self._error = error
         self._readable.set()

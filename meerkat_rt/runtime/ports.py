@@ -39,5 +39,5 @@ class RealtimeSessionFactory(Protocol):
         tools: ToolSet | None = None,
         limits: SessionLimits = ...,
     ) -> AbstractAsyncContextManager[RealtimeSession]:
-        """Attach to an existing session of the provider's; nothing of it is configured or seeded."""
+        """Attach to an existing session; nothing of it is configured or seeded."""
         ...
