@@ -192,6 +192,9 @@ class TranscriptRule(StrEnum):
     SKIP_OF_ITEM_WITH_TEXT = "skip_of_item_with_text"
     COMPLETION_REPEATED = "completion_repeated"
     EMPTY_TEXT = "empty_text"
+    DUPLICATE_TEXT = "duplicate_text"
+    HEARD_PREFIX = "heard_prefix"
+    INVALID_CONTENT_INDEX = "invalid_content_index"
 
 
 @attrs.frozen(kw_only=True)
@@ -204,12 +207,36 @@ class TranscriptDiagnostic:
     response_id: str | None = None
 
 
+class TranscriptWait(StrEnum):
+    """What an item waits for."""
+
+    PREDECESSOR = "predecessor"
+    RESPONSE = "response"
+    TEXT = "text"
+    COMPLETION = "completion"
+
+
+@attrs.frozen(kw_only=True)
+class BlockedTranscriptItem:
+    """An item that is not canonical yet, and the first thing that keeps it from becoming so.
+
+    `waits_for` a `PREDECESSOR` that is not settled (or not known), to be told its `RESPONSE`, for
+    `TEXT`, or for the `COMPLETION` of its response.
+    """
+
+    item_id: str
+    waits_for: TranscriptWait
+    previous_item_id: str | None = None
+    response_id: str | None = None
+
+
 @attrs.frozen(kw_only=True)
 class RealtimeTranscriptApplyOutcome:
     """What one event did.
 
-    `materialized_messages` has one entry per *item*; `messages` are the canonical messages that those
-    items form (consecutive items of one response share one).  `diagnostics` say what was ignored.
+    `materialized_messages` has one entry per *item*; `messages` are the canonical messages that
+    those items form (consecutive items of one response share one).  `diagnostics` say what was
+    ignored.
     """
 
     materialized_messages: tuple[RealtimeTranscriptMaterializedMessage, ...] = ()
