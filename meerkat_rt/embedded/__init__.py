@@ -1,0 +1,25 @@
+"""A server for the OpenAI Realtime protocol that needs no network: the embedded provider."""
+
+from __future__ import annotations
+
+from .brain import Brain as Brain
+from .brain import BrainCall as BrainCall
+from .brain import BrainEntry as BrainEntry
+from .brain import BrainMessage as BrainMessage
+from .brain import BrainOutput as BrainOutput
+from .brain import BrainRequest as BrainRequest
+from .brain import BrainTool as BrainTool
+from .brain import Call as Call
+from .brain import Reply as Reply
+from .brain import Say as Say
+from .default_brain import DefaultBrain as DefaultBrain
+from .engine import Engine as Engine
+from .handshake import AccessPolicy as AccessPolicy
+from .limits import ServerLimits as ServerLimits
+from .options import ServerOptions as ServerOptions
+from .quirks import Quirks as Quirks
+from .recognizer import RecognitionFailed as RecognitionFailed
+from .recognizer import Recognizer as Recognizer
+from .recognizer import SpeechMeter as SpeechMeter
+from .server import EmbeddedServer as EmbeddedServer
+from .server import serve_embedded as serve_embedded

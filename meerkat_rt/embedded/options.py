@@ -1,0 +1,50 @@
+"""Everything that a server is told once."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import attrs
+
+from .brain import Brain
+from .default_brain import DefaultBrain
+from .handshake import AccessPolicy
+from .limits import ServerLimits
+from .quirks import Quirks
+from .recognizer import Recognizer, SpeechMeter
+from .settings import DEFAULT_VOICE
+
+DEFAULT_PACE = 4.0  # times faster than speech; the service is a few times faster too
+
+
+def _now() -> float:
+    return datetime.datetime.now(datetime.UTC).timestamp()
+
+
+@attrs.frozen(kw_only=True)
+class ServerOptions:
+    """How a server behaves.
+
+    `pace` is how many times faster than speech it streams (None or 0: as fast as the client takes
+    it).  `wall_clock` gives seconds since 1970, for the sessions' `expires_at` and nothing else.
+    """
+
+    access: AccessPolicy = attrs.field(factory=AccessPolicy)
+    pace: float | None = attrs.field(default=DEFAULT_PACE)
+    brain: Brain = attrs.field(factory=DefaultBrain)
+    recognizer: Recognizer = attrs.field(factory=SpeechMeter)
+    quirks: Quirks = attrs.field(factory=Quirks)
+    limits: ServerLimits = attrs.field(factory=ServerLimits)
+    voice: str = DEFAULT_VOICE
+    wall_clock: Callable[[], float] = _now
+
+    @pace.validator
+    def _check_pace(self, _: object, pace: float | None) -> None:
+        if pace is not None and not pace >= 0:
+            raise ValueError(f"pace must be positive, 0 or None, not {pace!r}")
+
+    @property
+    def hears_words(self) -> bool:
+        """Whether the recognizer's text is what was said."""
+        return bool(getattr(self.recognizer, "hears_words", True))
