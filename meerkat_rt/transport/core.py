@@ -195,7 +195,8 @@ class TransportCore(ABC, Generic[F]):
 
     async def aclose(self) -> None:
         """Close the stream at once; see `Transport.aclose`."""
-        self._closed_by_network(None)
+        if self._end is None:
+            self._end = self._closing or CUT
         self._dead = self._end
         await self._release()
 

@@ -34,13 +34,12 @@ if TYPE_CHECKING:
     from .base import OpenStream, WebSocketTarget
 
 # The reader must not wait for room: it would never come back for its next read, which is how a
-# batch is known to be complete.  The smallest message takes two bytes, and two reads may be
-# pending: that with the answer to the handshake, and the first one asked for.
-_QUEUE = 2 * RECEIVE_BUFFER // 2
+# batch is known to be complete.  The smallest message takes two bytes of it.
+_QUEUE = RECEIVE_BUFFER // 2
 
 # The library forgets the messages it has queued when it meets one over its limit.  With a limit of
-# at least those two reads nothing can be queued then; a smaller one is ours to enforce.
-_LEAST_LIBRARY_LIMIT = 2 * RECEIVE_BUFFER
+# at least one read nothing else can have been in that read; a smaller limit is ours to enforce.
+_LEAST_LIBRARY_LIMIT = RECEIVE_BUFFER
 
 _STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -120,11 +119,11 @@ class _Wire(trio.abc.Stream):
         self.waiting = False  # the reader has handed on all it read, and wants to be told to go on
         self.ended = False  # the stream has ended, or broken with `cause`
         self.cause: Exception | None = None
-        self.answer = bytearray()  # how the peer's answer to the handshake starts
-        self.opened = False
+        self.answer = bytearray()  # the head of the peer's answer to the handshake
         self._stream = stream
         self._queue = queue
         self._requested = False
+        self._opened = False
         self._demand = trio.lowlevel.ParkingLot()
         self._rest = trio.lowlevel.ParkingLot()
 
@@ -147,7 +146,7 @@ class _Wire(trio.abc.Stream):
     # -- for the library --
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self.opened:
+        if self._opened:
             self.waiting = True
             self._rest.unpark_all()
             while self.waiting:
@@ -159,9 +158,15 @@ class _Wire(trio.abc.Stream):
             raise
         if not data:
             self.ended = True
-        if not self.opened:
-            self.answer += data[: 16 - len(self.answer)]
+        if not self._opened:
+            self._note_answer(data)
         return data
+
+    def _note_answer(self, data: bytes | bytearray) -> None:
+        # From the upgrade on, the reader goes on only when told to.  A refusal is read to its end.
+        if status_of(self.answer) in (None, 101):
+            self.answer += data
+        self._opened = status_of(self.answer) == 101 and b"\r\n\r\n" in self.answer
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if not self._requested:
@@ -214,7 +219,6 @@ class TrioWebSocketTransport(TransportCore[bytes]):
             failure = self._tasks.failure or self._wire.cause
             body = getattr(failure, "body", None) or b""
             raise refused(target, status_of(self._wire.answer), body, failure)
-        self._wire.opened = True
 
     async def receive(self) -> list[bytes]:
         """Return the messages that one read of the stream completed; see `Transport.receive`."""
