@@ -1,0 +1,226 @@
+"""From a frame's bytes to neutral events.
+
+Never raises: a frame of an unknown type is an UnknownFrame, one that breaks the protocol a
+ProtocolFault.  The frames of which a session receives fifty a second (text, transcript and audio
+deltas) take the fewest steps: the type is cut out of a known prefix, and msgspec fills the neutral
+event itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import pybase64
+
+from ...turn import ports
+from . import conversation, frames, ranges, responses
+from .frames import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from ...turn.ports import ProviderEvent
+
+    Events: TypeAlias = tuple[ProviderEvent, ...]
+    Handler: TypeAlias = Callable[[bytes], Events]
+
+F = TypeVar("F")
+
+# ---------------------------------------------------------------- the hot path
+
+_decode_text = msgspec.json.Decoder(ports.TextDelta).decode
+_decode_transcript = msgspec.json.Decoder(ports.TranscriptDelta).decode
+_decode_audio = msgspec.json.Decoder(frames.AudioDeltaFrame).decode
+_b64decode = pybase64.b64decode
+
+
+def _text_delta(frame: bytes) -> Events:
+    try:
+        event = _decode_text(frame)
+    except msgspec.ValidationError:
+        return _delta(frame, ports.TextDelta)
+    if event.content_index or not (event.event_id and event.item_id and event.response_id):
+        _check_delta(event)
+    return (event,)
+
+
+def _transcript_delta(frame: bytes) -> Events:
+    try:
+        event = _decode_transcript(frame)
+    except msgspec.ValidationError:
+        return _delta(frame, ports.TranscriptDelta)
+    if event.content_index or not (event.event_id and event.item_id and event.response_id):
+        _check_delta(event)
+    return (event,)
+
+
+def _check_delta(event: ports.TextDelta | ports.TranscriptDelta) -> None:
+    ranges.index(event.content_index)
+    ranges.known(event.event_id, "event_id")
+    ranges.known(event.item_id, "item_id")
+    ranges.known(event.response_id, "response_id")
+
+
+def _delta(frame: bytes, event: type[ports.TextDelta | ports.TranscriptDelta]) -> Events:
+    wire = frames.lenient(frames.DeltaFrame, msgspec.json.decode(frame))
+    found = event(
+        wire.event_id,
+        wire.response_id,
+        wire.item_id,
+        wire.delta or "",
+        ranges.index(wire.content_index),
+    )
+    _check_delta(found)
+    return (found,)
+
+
+def _audio_delta(frame: bytes) -> Events:
+    try:
+        wire = _decode_audio(frame)
+    except msgspec.ValidationError:
+        wire = frames.lenient(frames.AudioDeltaFrame, msgspec.json.decode(frame))
+    if not (wire.response_id and wire.item_id):
+        raise Malformed("response_id or item_id: blank")
+    if not wire.delta:
+        return (ports.OutputProgress(response_id=wire.response_id),)
+    data = _b64decode(wire.delta, validate=True)
+    index = wire.content_index
+    return (
+        ports.AudioDelta(wire.response_id, wire.item_id, data, ranges.index(index) if index else 0),
+    )
+
+
+# ---------------------------------------------------------------- the table
+
+
+def _read(cls: type[F], translate: Callable[[F], Events]) -> Handler:
+    strict = msgspec.json.Decoder(cls).decode
+
+    def handle(frame: bytes) -> Events:
+        try:
+            wire = strict(frame)
+        except msgspec.ValidationError:
+            wire = frames.lenient(cls, msgspec.json.decode(frame))
+        return translate(wire)
+
+    return handle
+
+
+def _ignore(frame: bytes) -> Events:
+    frames.type_of(frame)  # malformed is malformed
+    return ()
+
+
+def _pass_on(frame: bytes) -> Events:
+    name = frames.type_of(frame).type
+    frame.decode()  # the parser does not look into strings that it skips
+    return (ports.UnknownFrame(type=name, raw=frame),)
+
+
+_TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+_SPEECH_STARTED = _read(frames.SpeechStartedFrame, conversation.speech_started)
+_SPEECH_STOPPED = _read(frames.SpeechStoppedFrame, conversation.speech_stopped)
+_LIST = "mcp_list_tools"
+
+_TRANSLATED: dict[str, Handler] = {
+    "response.output_text.delta": _text_delta,
+    "response.output_audio_transcript.delta": _transcript_delta,
+    "response.output_audio.delta": _audio_delta,
+    "error": _read(frames.ErrorFrame, conversation.error),
+    "session.created": _read(frames.SessionFrame, conversation.session_created),
+    "session.updated": _read(frames.SessionFrame, conversation.session_updated),
+    "rate_limits.updated": _read(frames.RateLimitsFrame, conversation.rate_limits),
+    "input_audio_buffer.speech_started": _read(
+        frames.SpeechStartedFrame, conversation.speech_started
+    ),
+    "input_audio_buffer.speech_stopped": _read(
+        frames.SpeechStoppedFrame, conversation.speech_stopped
+    ),
+    "input_audio_buffer.committed": _read(frames.CommittedFrame, conversation.committed),
+    "input_audio_buffer.cleared": _read(frames.BareFrame, conversation.cleared),
+    f"{_TRANSCRIPTION}.delta": _read(frames.InputDeltaFrame, conversation.input_delta),
+    f"{_TRANSCRIPTION}.completed": _read(frames.InputDoneFrame, conversation.input_done),
+    f"{_TRANSCRIPTION}.failed": _read(frames.InputFailedFrame, conversation.input_failed),
+    "conversation.item.added": _read(frames.ItemFrame, conversation.item_added),
+    "conversation.item.created": _read(frames.ItemFrame, conversation.item_added),
+    "conversation.item.done": _read(frames.ItemFrame, conversation.item_done),
+    "conversation.item.truncated": _read(frames.TruncatedFrame, conversation.item_truncated),
+    "conversation.item.deleted": _read(frames.ItemIdFrame, conversation.item_deleted),
+    "response.created": _read(frames.ResponseFrame, responses.response_created),
+    "response.done": _read(frames.ResponseFrame, responses.response_done),
+    "response.output_item.added": _read(frames.OutputItemFrame, responses.output_item_added),
+    "response.output_item.done": _read(frames.OutputItemFrame, responses.output_item_done),
+    "response.content_part.added": _read(frames.ProgressFrame, responses.progress),
+    "response.content_part.done": _read(frames.ProgressFrame, responses.progress),
+    "response.output_text.done": _read(frames.PartDoneFrame, responses.text_done),
+    "response.output_audio_transcript.done": _read(frames.PartDoneFrame, responses.transcript_done),
+    "response.output_audio.done": _read(frames.PartDoneFrame, responses.audio_done),
+    "response.function_call_arguments.delta": _read(frames.ProgressFrame, responses.progress),
+    "response.function_call_arguments.done": _read(frames.ArgumentsFrame, responses.arguments_done),
+    "response.mcp_call_arguments.delta": _read(frames.ProgressFrame, responses.progress),
+    "response.mcp_call_arguments.done": _read(frames.ArgumentsFrame, responses.mcp_arguments),
+    "response.mcp_call.in_progress": _read(frames.ItemIdFrame, responses.mcp("requested")),
+    "response.mcp_call.completed": _read(frames.ItemIdFrame, responses.mcp("completed")),
+    "response.mcp_call.failed": _read(frames.ItemIdFrame, responses.mcp("failed")),
+    "mcp_list_tools.in_progress": _read(
+        frames.ItemIdFrame, responses.mcp("requested", "mcp_list_tools")
+    ),
+    "mcp_list_tools.completed": _read(
+        frames.ItemIdFrame, responses.mcp("completed", "mcp_list_tools")
+    ),
+    f"{_LIST}.failed": _read(frames.ItemIdFrame, responses.mcp("failed", _LIST)),
+}
+
+TRANSLATED = frozenset(_TRANSLATED)
+"""Events that have a neutral form."""
+
+PASSED_ON = frozenset(
+    {
+        "conversation.item.retrieved",  # the answer to a raw event of the application's own
+        f"{_TRANSCRIPTION}.segment",
+        "input_audio_buffer.dtmf_event_received",
+        "input_audio_buffer.timeout_triggered",
+        "output_audio_buffer.started",
+        "output_audio_buffer.stopped",
+        "output_audio_buffer.cleared",
+    }
+)
+"""Events that have no neutral form but mean something to an application that asked for them.
+
+They come only with a raw event, a diarizing recognizer, an idle timeout, or an attached call; the
+application gets the frame as it came, in an UnknownFrame.
+"""
+
+IGNORED = frozenset({"conversation.created"})
+"""Events that say nothing: live servers do not even send this one."""
+
+_HANDLERS: dict[bytes, Handler] = {
+    **{name.encode(): handler for name, handler in _TRANSLATED.items()},
+    **{name.encode(): _pass_on for name in PASSED_ON},
+    **{name.encode(): _ignore for name in IGNORED},
+}
+
+
+def decode(frame: bytes) -> Events:
+    """Events of one frame.  Never raises.
+
+    Where a key stands twice in one object, JSON does not say which one counts, and neither do we.
+    """
+    if frame.startswith(b'{"type":"'):
+        name = frame[9 : frame.find(b'"', 9)]
+    elif frame.startswith(b'{"type": "'):
+        name = frame[10 : frame.find(b'"', 10)]
+    else:
+        name = b""
+    try:
+        handler = _HANDLERS.get(name)
+        if handler is None:
+            name = frames.type_of(frame).type.encode()
+            handler = _HANDLERS.get(name, _pass_on)
+        return handler(frame)
+    except (ValueError, RecursionError) as error:  # msgspec's and base64's errors are ValueErrors
+        what = name.decode(errors="replace")[:80] or "no type"
+        return (ports.ProtocolFault(message=f"{what}: {error}", raw=frame),)
