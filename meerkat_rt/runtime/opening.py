@@ -56,6 +56,7 @@ def machine_settings(
         output_format=capabilities.audio_output_format,
         provider_responds=profile.provider_responds,
         provider_interrupts=profile.provider_interrupts,
+        transcribes_input=capabilities.transcript_supported,
         echoes_refs=profile.echoes_refs,
         tools=specs,
         nudge_timeout=timeout,

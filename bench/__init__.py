@@ -1,0 +1,1 @@
+"""Benchmarks: what the runtime costs per event, layer by layer.  `python -m bench --help`."""

@@ -1,0 +1,191 @@
+"""The providers that ship: each turns a configuration into a running session."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ..model.live_config import RealtimeConfig
+from ..providers.openai.dialect import BASE_URL, CANONICAL_MODEL, OpenAIDialect
+from ..transport import Connector
+from ..transport import connector as connector_named
+from .limits import SessionLimits
+from .opening import machine_settings, run_session
+from .tools import ToolSet, advertised
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
+
+    from ..model.media import RealtimeCapabilities, RealtimeTurningMode
+    from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
+    from ..turn.effects import MachineSettings
+    from .ports import RealtimeSessionFactory
+    from .session import RealtimeSession
+
+
+def _connector(given: str | Connector) -> Connector:
+    return connector_named(given) if isinstance(given, str) else given
+
+
+def open_session(
+    config: RealtimeSessionOpenConfig,
+    *,
+    provider: RealtimeSessionFactory,
+    tools: ToolSet | None = None,
+    limits: SessionLimits | None = None,
+) -> AbstractAsyncContextManager[RealtimeSession]:
+    """Open a session with `provider`; an async context manager that yields it ready.
+
+    Leaving the block, by any road, closes the session and leaves nothing behind: no task, no socket,
+    no timer.  An exception of the block comes out as it is.
+
+    Raises:
+        InvalidConfig, InvalidRequest: the configuration cannot work; nothing was connected.
+        LlmError: the provider could not be reached, or refused.
+    """
+    return provider.open_session(config, tools=tools or ToolSet(), limits=limits or SessionLimits())
+
+
+def attach_external_session(
+    target: RealtimeExternalSessionTarget,
+    turning_mode: RealtimeTurningMode,
+    *,
+    provider: RealtimeSessionFactory,
+    tools: ToolSet | None = None,
+    limits: SessionLimits | None = None,
+) -> AbstractAsyncContextManager[RealtimeSession]:
+    """Attach to a session that exists at `provider`.  Nothing of it is configured or seeded.
+
+    `turning_mode` says who ends the turns there; `tools` answer its calls.
+
+    Raises:
+        LlmError: the provider could not be reached, or refused.
+    """
+    return provider.attach_external_session(
+        target, turning_mode, tools=tools or ToolSet(), limits=limits or SessionLimits()
+    )
+
+
+@attrs.frozen(kw_only=True)
+class OpenAIRealtime:
+    """OpenAI's Realtime API (GA) over a WebSocket.
+
+    `config` says what the open config does not: voice, formats, turn detection, transcription...
+    `connector` is "websockets" (the default), "trio-websocket", or one of your own.  `base_url` and
+    `key_header` serve compatible servers (Azure: `key_header="api-key"`); `organization`, `project` and
+    `safety_identifier` become the headers of those names.  `seed` makes the ids that a session mints
+    reproducible.  The key is never shown.
+    """
+
+    api_key: str = attrs.field(repr=False)
+    config: RealtimeConfig = attrs.field(factory=RealtimeConfig)
+    base_url: str = BASE_URL
+    key_header: str = "Authorization"
+    organization: str | None = None
+    project: str | None = None
+    safety_identifier: str | None = None
+    output_language: str | None = None
+    connector: Connector = attrs.field(
+        factory=lambda: connector_named("websockets"), converter=_connector
+    )
+    seed: int = 0
+
+    def capabilities(self) -> RealtimeCapabilities:
+        """What the canonical model can do."""
+        return self._dialect(model=CANONICAL_MODEL).profile.capabilities
+
+    def dialect(self, config: RealtimeSessionOpenConfig) -> OpenAIDialect:
+        """The dialect of a session opened from `config`.
+
+        Raises:
+            InvalidConfig: model or protocol lack what is asked, or two configurations disagree.
+        """
+        return self._dialect(model=config.llm_identity.model, turning_mode=config.turning_mode)
+
+    def settings(
+        self,
+        config: RealtimeSessionOpenConfig,
+        tools: ToolSet | None = None,
+        limits: SessionLimits | None = None,
+    ) -> MachineSettings:
+        """The rules of a session opened from `config`.
+
+        Raises:
+            InvalidConfig: model or protocol lack what is asked.
+            InvalidRequest: two tools have one name.
+        """
+        limits = limits or SessionLimits()
+        _, specs = advertised(config, tools or ToolSet(), limits.tool_deadline)
+        return machine_settings(
+            self.dialect(config),
+            config.turning_mode,
+            specs,
+            limits,
+            nudge_timeout_ms=config.response_nudge_timeout_ms,
+            nudge_max_attempts=config.response_nudge_max_attempts,
+            seed=self.seed,
+        )
+
+    @asynccontextmanager
+    async def open_session(
+        self,
+        config: RealtimeSessionOpenConfig,
+        *,
+        tools: ToolSet | None = None,
+        limits: SessionLimits | None = None,
+    ) -> AsyncGenerator[RealtimeSession, None]:
+        """See `meerkat_rt.open_session`."""
+        tools, limits = tools or ToolSet(), limits or SessionLimits()
+        dialect = self.dialect(config)
+        settings = self.settings(config, tools, limits)
+        definitions, _ = advertised(config, tools, limits.tool_deadline)
+        async with run_session(
+            dialect=dialect,
+            connector=self.connector,
+            opening=dialect.opening(config, definitions),
+            settings=settings,
+            tools=tools,
+            limits=limits,
+        ) as session:
+            yield session
+
+    @asynccontextmanager
+    async def attach_external_session(
+        self,
+        target: RealtimeExternalSessionTarget,
+        turning_mode: RealtimeTurningMode,
+        *,
+        tools: ToolSet | None = None,
+        limits: SessionLimits | None = None,
+    ) -> AsyncGenerator[RealtimeSession, None]:
+        """Attach to a running call by its id.  See `meerkat_rt.attach_external_session`."""
+        tools, limits = tools or ToolSet(), limits or SessionLimits()
+        dialect = self._dialect(call_id=target.provider_session_id, turning_mode=turning_mode)
+        settings = machine_settings(
+            dialect, turning_mode, tools.specs(limits.tool_deadline), limits, seed=self.seed
+        )
+        async with run_session(
+            dialect=dialect,
+            connector=self.connector,
+            opening=dialect.attaching(),
+            settings=settings,
+            tools=tools,
+            limits=limits,
+        ) as session:
+            yield session
+
+    def _dialect(self, **what: Any) -> OpenAIDialect:
+        return OpenAIDialect(
+            api_key=self.api_key,
+            config=self.config,
+            base_url=self.base_url,
+            key_header=self.key_header,
+            organization=self.organization,
+            project=self.project,
+            safety_identifier=self.safety_identifier,
+            output_language=self.output_language,
+            **what,
+        )
