@@ -153,16 +153,17 @@ class TransportCore(ABC, Generic[F]):
 
     async def _write_or_die(self, frames: list[F]) -> None:
         self._writing = True
-        self._dead = CUT  # until the last byte is out: a cancellation leaves it so
         try:
             await self._write(frames)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            if self._dead is CUT:
+            if self._dead is None:
                 self._dead = self._closing or Ending(None, "", "network", error)
             raise (self._end or self._dead).error() from error
-        else:
-            if self._dead is CUT:
-                self._dead = None
+        except BaseException:
+            # Cancelled, most likely: nobody knows how much of it is on the wire.
+            if self._dead is None:
+                self._dead = CUT
+            raise
         finally:
             self._writing = False
 
@@ -174,7 +175,7 @@ class TransportCore(ABC, Generic[F]):
 
     def ping(self) -> trio.Event:
         """Queue a ping and return the event of its pong; see `Transport.ping`."""
-        if self._end is not None or self._closing is not None or self._dead is CUT:
+        if self._ended_or_closing():
             return trio.Event()
         if len(self._pings) >= PINGS_IN_FLIGHT:
             return next(reversed(self._pings.values()))
@@ -189,16 +190,17 @@ class TransportCore(ABC, Generic[F]):
     def start_close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Queue a close frame; see `Transport.start_close`."""
         check_close_code(code)
-        if self._closing is not None or self._end is not None or self._dead is not None:
-            return
-        self._begin_close(Ending(code, cut_reason(reason), "us"))
+        if not self._ended_or_closing():
+            self._begin_close(Ending(code, cut_reason(reason), "us"))
 
     async def aclose(self) -> None:
         """Close the stream at once; see `Transport.aclose`."""
-        if self._end is None:
-            self._end = self._closing or CUT
+        self._finish(CUT)
         self._dead = self._end
         await self._release()
+
+    def _ended_or_closing(self) -> bool:
+        return (self._end or self._closing or self._dead) is not None
 
     # -- what the reader found --
 
@@ -215,11 +217,10 @@ class TransportCore(ABC, Generic[F]):
 
     def _pong_came(self, payload: bytes) -> None:
         """Set the events of this ping and of those before it (RFC 6455 section 5.5.3)."""
+        waiting = list(self._pings)
         if payload in self._pings:
-            for earlier in list(self._pings):
-                self._pings.pop(earlier).set()
-                if earlier == payload:
-                    break
+            for answered in waiting[: waiting.index(payload) + 1]:
+                self._pings.pop(answered).set()
 
     def _begin_close(self, ending: Ending) -> None:
         assert ending.code is not None
@@ -230,17 +231,18 @@ class TransportCore(ABC, Generic[F]):
 
     def _fail(self, code: int, reason: str) -> None:
         """End the connection because the peer broke the protocol."""
-        if self._end is None:
-            if self._closing is None:
-                self._begin_close(Ending(code, cut_reason(reason), "us"))
-            self._end = self._closing
+        ending = Ending(code, cut_reason(reason), "us")
+        if not self._ended_or_closing():
+            self._begin_close(ending)
+        self._finish(ending)
 
     def _closed_by_peer(self, code: int, reason: str) -> None:
-        if self._end is None:
-            self._end = self._closing or Ending(code, reason, "peer")
+        self._finish(Ending(code, reason, "peer"))
 
     def _closed_by_network(self, cause: Exception | None) -> None:
-        """End because the stream is gone; after a cut or a close of ours that is our own doing."""
+        self._finish(CUT if self._dead is CUT else Ending(None, "", "network", cause))
+
+    def _finish(self, ending: Ending) -> None:
+        # The first end counts.  Once we have begun to close, whatever comes of it is our doing.
         if self._end is None:
-            cut = CUT if self._dead is CUT else Ending(None, "", "network", cause)
-            self._end = self._closing or cut
+            self._end = self._closing or ending

@@ -46,8 +46,7 @@ async def open_byte_stream(
     if not target.secure:
         return stream
     try:
-        # https_compatible: real servers end a connection without the farewell of TLS, and we cut
-        # it.
+        # https_compatible: real servers do not say farewell to TLS, and neither do we, who cut it.
         secure = trio.SSLStream(
             stream,
             target.ssl_context or default_ssl_context(),
@@ -55,11 +54,10 @@ async def open_byte_stream(
             https_compatible=True,
         )
         await secure.do_handshake()
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+    except _STREAM_ERRORS as error:
         await trio.aclose_forcefully(stream)
-        raise HandshakeFailed(
-            f"no TLS with {target.authority}: {error.__cause__ or 'the peer vanished'}"
-        ) from error
+        why = error.__cause__ or error  # Trio's own error says only that the stream is broken
+        raise HandshakeFailed(f"no TLS with {target.authority}: {why}") from error
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise

@@ -172,7 +172,11 @@ class _Wire(trio.abc.Stream):
         if not self._requested:
             # The request of the handshake: nobody but the library writes yet.
             self._requested = True
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except _STREAM_ERRORS as error:
+                self.ended, self.cause = True, error  # the library would keep it to itself
+                raise
             return
         await trio.lowlevel.checkpoint_if_cancelled()
         self._queue(bytes(data))
@@ -198,7 +202,7 @@ class TrioWebSocketTransport(TransportCore[bytes]):
         self._tasks = _Tasks(nursery)
         self._wire = _Wire(stream, self._library_wrote)
         self._encoder = Connection(ConnectionType.CLIENT)
-        self._library_closed = False  # the library has written a close frame
+        self._echo: bytes | None = None  # the close frame that the library has written
         self._websocket: trio_websocket.WebSocketConnection
 
     async def open(self, target: WebSocketTarget) -> None:
@@ -270,7 +274,9 @@ class TrioWebSocketTransport(TransportCore[bytes]):
 
     def _library_ended(self) -> None:
         closed = self._websocket.closed
-        if self._library_closed and closed is not None:
+        if self._echo is not None and closed is not None:
+            if self._closing is None:
+                self._queue(self._echo)
             self._closed_by_peer(closed.code, closed.reason or "")
         elif self._wire.ended:
             self._closed_by_network(self._wire.cause)
@@ -278,16 +284,18 @@ class TrioWebSocketTransport(TransportCore[bytes]):
             # The peer broke the protocol.  The library says so to us, and to the peer nothing.
             self._fail(closed.code, closed.reason or "")
         else:
-            self._end = self._closing or Ending(None, "", "us", self._tasks.failure)
+            self._finish(Ending(None, "", "us", self._tasks.failure))
 
     def _library_wrote(self, frame: bytes) -> None:
         opcode = frame[0] & 0x0F  # RFC 6455 section 5.2
-        if opcode == Opcode.PONG:
-            self._answer(frame)
-        elif self._closing is None:
-            self._queue(frame)
         if opcode == Opcode.CLOSE:
-            self._library_closed = True
+            # Queued when the receiver has learned of the end: the sender would not know yet that
+            # this is the last frame.
+            self._echo = frame
+        elif opcode == Opcode.PONG:
+            self._answer(frame)
+        elif not self._ended_or_closing():
+            self._queue(frame)
 
     def _encode(self, messages: Sequence[bytes]) -> list[bytes]:
         return [self._encoder.send(TextMessage(data=message.decode())) for message in messages]
@@ -303,9 +311,7 @@ class TrioWebSocketTransport(TransportCore[bytes]):
             return
         self._pong_came(payload)
 
-    def _encode_close(self, code: int, reason: str) -> bytes | None:
-        if self._library_closed:
-            return None
+    def _encode_close(self, code: int, reason: str) -> bytes:
         return self._encoder.send(CloseConnection(code=code, reason=reason))
 
     async def _write(self, frames: list[bytes]) -> None:

@@ -1,7 +1,7 @@
 """What every transport promises, asked of all three.
 
-The peer is not made of what is tested (`transport_peers`).  A test that uses `framed` is about bytes
-on a wire and is skipped, by name, for the transport that has none.
+The peer is not made of what is tested (`transport_peers`).  A test that uses `framed` is about
+bytes on a wire and is skipped, by name, for the transport that has none.
 """
 
 from __future__ import annotations
@@ -169,12 +169,11 @@ async def test_however_the_stream_is_cut_the_messages_are_the_same(name, valid, 
                     await rig.peer.write(wire[a:b])
 
         nursery.start_soon(write)
-        with pytest.raises(TransportClosed) as caught:
-            while True:
-                batch = await rig.transport.receive()
-                assert batch
-                got += batch
-        assert (caught.value.code, caught.value.reason) == (1001, "end")
+        while len(got) < len(messages):
+            batch = await rig.transport.receive()
+            assert batch
+            got += batch
+        assert await ended(rig) == (1001, "end", "peer")
         async with trio.open_nursery() as flushing:
             flushing.start_soon(rig.transport.send, ())
             assert [await rig.peer.hear() for _ in pings] == [("pong", ping) for ping in pings]
@@ -325,6 +324,64 @@ async def test_a_peer_that_never_reads_blocks_the_writer_and_not_the_reader(
     started = trio.current_time()
     await rig.transport.aclose()
     assert trio.current_time() == started
+
+
+async def test_what_is_queued_during_a_write_is_the_next_one(open_kind, nursery, autojump_clock):
+    rig = await open_kind(wire="lockstep")
+    if rig.stream is None:
+        await rig.transport.send([b"x" * 5000])
+        nursery.start_soon(rig.transport.send, [b"first"])
+    else:
+        nursery.start_soon(rig.transport.send, [b"x" * 5000, b"first"])
+    await trio.testing.wait_all_tasks_blocked()
+    rig.transport.ping()
+
+    async def talk():
+        await rig.peer.ping(b"during")
+        await rig.peer.say(b"x")
+
+    nursery.start_soon(talk)
+    assert await rig.receive() == [b"x"]
+    rig.transport.start_close(1000, "bye")
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(rig.woken) >= 2
+    heard = [await rig.peer.hear() for _ in range(2)]
+    assert heard == [("text", "x" * 5000), ("text", "first")]
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(rig.transport.send, [])
+    heard = [(await rig.peer.hear())[0] for _ in range(3)]
+    assert heard == ["pong", "ping", "close"]
+
+
+async def test_the_peer_vanishes_during_a_write(open_kind, nursery):
+    rig = await open_kind(wire="lockstep")
+    if rig.stream is None:
+        await rig.transport.send([b"x" * 5000])
+    ends = []
+
+    async def send():
+        with pytest.raises(TransportClosed) as caught:
+            await rig.transport.send([b"x" * 5000])
+        ends.append((caught.value.code, caught.value.reason, caught.value.by))
+
+    nursery.start_soon(send)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(rig.peer.vanish)
+    assert await ended(rig) == (None, "", "network")
+    await trio.testing.wait_all_tasks_blocked()
+    assert ends == [(None, "", "network")]
+
+
+async def test_nobody_has_to_be_woken(kind, nursery):
+    rig = await open_rig(kind, nursery)
+    rig.transport._wake = None  # as it is before anybody asked
+    await rig.peer.ping(b"p")
+    await rig.peer.say(b"x")
+    assert await rig.receive() == [b"x"]
+    rig.transport.start_close()
+    await rig.send()
+    assert [(await rig.peer.hear())[0] for _ in range(2)] == ["pong", "close"]
+    assert not rig.woken
 
 
 # -- pings --
@@ -535,6 +592,40 @@ async def test_a_long_reason_is_cut_between_characters(rig):
     assert await rig.peer.hear() == ("close", 1000, "€" * 41)
 
 
+async def test_the_peer_breaks_the_protocol_while_we_close(rig):
+    rig.transport.start_close(1000, "bye")
+    await rig.send()
+    await rig.peer.say(b"\xff")
+    assert await ended(rig) == (1000, "bye", "us")
+    await rig.transport.aclose()
+    assert await rig.peer.hear() == ("close", 1000, "bye")
+    assert await rig.peer.hear() == ("end",)
+
+
+@pytest.mark.parametrize("ticks", range(10))
+async def test_no_message_follows_the_answer_to_a_close(rig, nursery, ticks):
+    async def receive():
+        with pytest.raises(TransportClosed):
+            await rig.transport.receive()
+
+    nursery.start_soon(receive)
+    await trio.testing.wait_all_tasks_blocked()
+    await rig.peer.close(1000)
+    for _ in range(ticks):
+        await trio.lowlevel.checkpoint()
+    with contextlib.suppress(TransportClosed):
+        await rig.transport.send([b"late"])
+    await trio.testing.wait_all_tasks_blocked()
+    with contextlib.suppress(TransportClosed):
+        await rig.transport.send([])
+    await rig.transport.aclose()
+    heard = [await rig.peer.hear()]
+    while heard[-1] != ("end",):
+        heard.append(await rig.peer.hear())
+    assert heard[-2:] == [("close", 1000, ""), ("end",)]
+    assert heard[:-2] in ([], [("text", "late")])
+
+
 async def test_the_peer_hangs_up_instead_of_answering_our_close(rig):
     rig.transport.start_close(1000, "bye")
     await rig.send()
@@ -578,6 +669,24 @@ async def test_closing_the_stream_ends_it_for_the_writer(open_kind, nursery):
     await trio.testing.wait_all_tasks_blocked()
     assert results == ["us"]
     assert await refused(rig) == (None, "", "us")
+
+
+async def test_closing_the_stream_while_a_write_is_being_cancelled(open_kind, nursery):
+    rig = await open_kind(wire="lockstep")
+    if rig.stream is None:
+        await rig.transport.send([b"x" * 5000])
+    scope = trio.CancelScope()
+
+    async def send():
+        with scope:
+            await rig.transport.send([b"x" * 5000])
+
+    nursery.start_soon(send)
+    await trio.testing.wait_all_tasks_blocked()
+    rig.transport.start_close(1000, "bye")
+    scope.cancel()
+    await rig.transport.aclose()
+    assert await ended(rig) == await refused(rig) == (1000, "bye", "us")
 
 
 async def test_closing_the_stream_again_does_nothing(rig):
@@ -637,11 +746,8 @@ async def test_a_broken_stream_is_the_cause(framed, open_kind):
     await rig.peer.say(b"x")
     assert await rig.receive() == [b"x"]
     rig.stream.receive_some = reset
-    if framed == "trio-websocket":
-        await rig.peer.say(b"y")  # its reader is waiting, and will be told of the end when it asks
     with pytest.raises(TransportClosed) as caught:
-        while True:
-            await rig.transport.receive()
+        await rig.receive()
     assert caught.value.by == "network"
     assert caught.value.__cause__ is broken
 

@@ -105,5 +105,5 @@ def test_connectors_have_names():
 
 
 def test_a_connector_that_there_is_not():
-    with pytest.raises(ValueError, match="'aiohttp'.*'websockets', 'trio-websocket'"):
+    with pytest.raises(ValueError, match=r"'aiohttp'.*'websockets', 'trio-websocket'"):
         connector("aiohttp")

@@ -33,10 +33,12 @@ def name(request):
     return request.param
 
 
-async def failure(name, nursery, answer, **target) -> HandshakeFailed:
+async def failure(name, nursery, answer, *, gone=False, **target) -> HandshakeFailed:
     """Connect to a peer that does `answer(peer)`; the stream has to be closed afterwards."""
     near, far = streams_for("memory")
     stream = RecordingStream(near)
+    if gone:
+        await trio.aclose_forcefully(far)
     where = WebSocketTarget(**({"url": "ws://peer.test/"} | target))
     async with trio.open_nursery() as peers:
         peers.start_soon(answer, RawPeer(far))
@@ -201,6 +203,13 @@ async def test_a_subprotocol_that_nobody_offered(name, nursery):
 # -- peers that vanish, or never speak --
 
 
+@pytest.mark.parametrize("url", ["ws://peer.test", "wss://peer.test"])
+async def test_the_peer_is_gone_before_the_request(name, nursery, url):
+    error = await failure(name, nursery, RawPeer.vanish, gone=True, url=url)
+    assert error.status is None
+    assert isinstance(error.__cause__, trio.BrokenResourceError)
+
+
 async def test_the_peer_vanishes_before_it_has_read_the_request(name, nursery):
     assert (await failure(name, nursery, RawPeer.vanish)).status is None
 
@@ -334,6 +343,24 @@ async def test_a_peer_that_knows_no_tls(name, nursery, tls, answer):
     error = await failure(name, nursery, speak, url="wss://peer.test", ssl_context=tls[1])
     assert error.status is None
     assert "TLS" in str(error)
+
+
+async def test_a_context_that_is_not_for_clients(name, nursery, tls):
+    error = await tls_failure(name, nursery, tls[0], ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    assert isinstance(error.__cause__, ssl.SSLError)
+
+
+@pytest.mark.parametrize("url", ["ws://peer.test", "wss://peer.test"])
+async def test_a_stream_with_a_fault_of_its_own_is_closed(name, nursery, url):
+    class Faulty(RecordingStream):
+        async def send_all(self, data):
+            raise RuntimeError("not my day")
+
+    stream = Faulty(streams_for("memory")[0])
+    with pytest.raises((RuntimeError, HandshakeFailed)) as caught:
+        await connector_on(name, stream).connect(WebSocketTarget(url=url), nursery=nursery)
+    assert "not my day" in str(caught.value)
+    assert stream.closed
 
 
 # -- sockets --

@@ -63,13 +63,12 @@ async def test_cancelling_its_nursery_ends_the_reader_elsewhere(nursery):
         ended.append(caught.value.by)
 
     with trio.fail_after(5):
-        async with trio.open_nursery() as both:
-            async with trio.open_nursery() as hosts:
-                hosts.start_soon(host)
-                await started.wait()
-                both.start_soon(receive, rigs[0])
-                await trio.testing.wait_all_tasks_blocked()
-                hosts.cancel_scope.cancel()
+        async with trio.open_nursery() as both, trio.open_nursery() as hosts:
+            hosts.start_soon(host)
+            await started.wait()
+            both.start_soon(receive, rigs[0])
+            await trio.testing.wait_all_tasks_blocked()
+            hosts.cancel_scope.cancel()
     assert ended == ["us"]
     await rigs[0].transport.aclose()
 
@@ -115,3 +114,39 @@ async def test_a_batch_fits_the_queue_however_small_the_messages(nursery):
         while got < 32768:
             got += len(await rig.transport.receive())
     assert got == 32768
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_ping_that_meets_the_peers_close(nursery, ticks):
+    rig = await open_rig("trio-websocket", nursery)
+    await rig.peer.close(1000, "bye")
+
+    async def ping():
+        for _ in range(ticks):
+            await trio.lowlevel.checkpoint()
+        rig.transport.ping()
+
+    nursery.start_soon(ping)
+    with pytest.raises(TransportClosed, match="bye"):
+        await rig.receive()
+    await rig.transport.aclose()
+
+
+async def test_the_library_cannot_close_the_stream(nursery):
+    rig = await open_rig("trio-websocket", nursery)
+    await rig.transport._websocket._stream.wait_send_all_might_not_block()
+    await rig.transport._websocket._stream.aclose()
+    assert not rig.stream.closed
+    await rig.send(b"still here")
+    assert await rig.peer.hear() == ("text", "still here")
+
+
+async def test_a_ping_that_is_overtaken_by_our_close_is_not_sent(nursery):
+    rig = await open_rig("trio-websocket", nursery)
+    rig.transport.ping()
+    rig.transport.start_close()
+    await trio.testing.wait_all_tasks_blocked()
+    await rig.send()
+    assert await rig.peer.hear() == ("close", 1000, "")
+    await rig.transport.aclose()
+    assert await rig.peer.hear() == ("end",)

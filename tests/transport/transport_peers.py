@@ -1,8 +1,8 @@
 """The other side of a transport under test, made of nothing that the transport is made of.
 
 `RawPeer` is a WebSocket server: wsproto for the handshake and for reading what the transport sends,
-frames built by hand for what it is sent, so that they may be broken.  `MemoryPeer` holds the far ends
-of an in-memory transport.  Both have the same face.
+frames built by hand for what it is sent, so that they may be broken.  `MemoryPeer` holds the far
+ends of an in-memory transport.  Both have the same face.
 """
 
 from __future__ import annotations
