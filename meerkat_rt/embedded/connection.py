@@ -40,8 +40,8 @@ T = TypeVar("T")
 READ_BUFFER = 64 * 1024  # bytes; the library's 4 KiB makes audio three times as expensive
 MESSAGE_QUEUE = 8  # frames: while it is full the library answers no pings, so it is soon emptied
 PARALLEL_RECOGNITIONS = 4
-# After a protocol error of the client the library has closed without noting it, and then its framing
-# layer refuses to send.
+# After a protocol error of the client the library has closed without noting it; its framing
+# layer then refuses to send.
 GONE = (ConnectionClosed, LocalProtocolError)
 LONGEST_CLOSE_REASON = 123  # bytes, RFC 6455 section 5.5
 

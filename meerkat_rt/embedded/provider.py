@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class EmbeddedProvider:
     """Runs sessions against a server inside this process: no key, no network.
 
-    The server speaks OpenAI's protocol over a real WebSocket on a loopback port, and lives exactly as
-    long as the session.  `options` says how it behaves, `config` and `connector` are those of
+    The server speaks OpenAI's protocol over a real WebSocket on a loopback port, and lives exactly
+    as long as the session.  `options` says how it behaves, `config` and `connector` are those of
     `OpenAIRealtime`.
     """
 

@@ -50,8 +50,12 @@ class VadSettings:
 
     @property
     def gate(self) -> float:
-        """dBFS below which nothing is speech: room tone behind a quiet microphone is about -60."""
-        return -62.0 + 20.0 * self.threshold
+        """dBFS below which nothing is speech, however quiet it was before.
+
+        Room tone is at -70 to -48 and soft speech close to a microphone peaks above -40, so by
+        default what is below -45 does not count; else a fan that starts would be a turn.
+        """
+        return -55.0 + 20.0 * self.threshold
 
 
 @attrs.frozen
