@@ -35,7 +35,7 @@ class StartTool:
 
 @attrs.frozen(kw_only=True)
 class CancelTool:
-    """Cancel the running handler of a call that already has its outcome.  `reason` is for people."""
+    """Cancel the running handler of a call that has its outcome.  `reason` is for people."""
 
     call_id: str
     reason: str
@@ -102,7 +102,7 @@ class Answered:
 
 @attrs.frozen(kw_only=True)
 class Superseded:
-    """Something newer made the request moot (an interruption, a new turn) before it was answered."""
+    """Something newer (an interruption, a new turn) made the request moot before its answer."""
 
     by: str
 
@@ -130,8 +130,9 @@ RequestOutcome: TypeAlias = Answered | Superseded | Refused | Lost
 class InterruptPolicy(StrEnum):
     """What an interruption does to a running tool call.
 
-    `CANCEL`: the call is cancelled.  `FINISH_SILENTLY`: it runs on, its output is sent, the model is not
-    asked to speak.  `FINISH_AND_RESPOND`: it runs on, and the model is asked to speak about it.
+    `CANCEL`: the call is cancelled.  `FINISH_SILENTLY`: it runs on, its output is sent, the model
+    is not asked to speak.  `FINISH_AND_RESPOND`: it runs on, and the model is asked to speak about
+    it.
     """
 
     CANCEL = "cancel"
@@ -146,8 +147,8 @@ TOOL_DEADLINE = 30.0  # seconds; neighbours: 15 and 30 in the systems we follow,
 class ToolSpec:
     """What the machine knows of one advertised tool.
 
-    `handled`: a handler runs it (else the application answers).  `deadline`: seconds.  `validate` returns
-    what is wrong with parsed arguments, or None; it is pure.
+    `handled`: a handler runs it (else the application answers).  `deadline`: seconds.  `validate`
+    returns what is wrong with parsed arguments, or None; it is pure.
     """
 
     name: str
@@ -161,9 +162,13 @@ class ToolSpec:
 class MachineSettings:
     """How a session is to behave.  All durations in seconds.
 
-    `provider_responds`: the provider answers a committed audio turn by itself.  `provider_interrupts`: it
-    cancels its response by itself when the user speaks.  `echoes_refs`: `ResponseBegan.ref` can be
-    trusted to name the request.  `seed` makes ids reproducible.
+    `provider_responds`: the provider answers a committed audio turn by itself.
+    `provider_interrupts`: it cancels its response by itself when the user speaks.  `echoes_refs`:
+    `ResponseBegan.ref` can be trusted to name the request.  `provider_continues`: it speaks by
+    itself once a response's calls are answered.  `cancel_on_barge_in`: where the provider does not
+    interrupt by itself, we do. `transcribes_input`: the provider will say what the user said; where
+    it does not within `transcription_deadline`, a placeholder takes the item's place in history.
+    `seed` makes ids reproducible.
     """
 
     turning_mode: TurningMode
@@ -172,6 +177,9 @@ class MachineSettings:
     output_format: RealtimeAudioFormat
     provider_responds: bool = True
     provider_interrupts: bool = True
+    provider_continues: bool = False
+    cancel_on_barge_in: bool = True
+    transcribes_input: bool = True
     echoes_refs: bool = False
     tools: tuple[ToolSpec, ...] = ()
     nudge_timeout: float = 0.75
@@ -180,5 +188,6 @@ class MachineSettings:
     truncation_deadline: float = 5.0
     update_deadline: float = 10.0
     request_deadline: float = 30.0
+    transcription_deadline: float = 30.0
     max_request_retries: int = 3
     seed: int = 0

@@ -1,7 +1,7 @@
 """The machine of one live session: provider events, commands, time and outcomes in; facts out.
 
-Pure and synchronous.  Every method takes `now` (seconds of any monotonic clock) and appends to three
-output lists, which the driver takes with `drain()` after each batch:
+Pure and synchronous.  Every method takes `now` (seconds of any monotonic clock) and appends to
+three output lists, which the driver takes with `drain()` after each batch:
 
 * `events`: what the application is told, in order;
 * `transcript`: what the transcript authority is told, in order;
@@ -12,64 +12,462 @@ Same inputs, same outputs, bit for bit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..model.conversation import StopReason, Usage
+from ..model.errors import InvalidRequest
+from ..model.events import (
+    ClosedBy,
+    CloseReason,
+    ProviderFault,
+    ProviderToolCall,
+    RateLimitsUpdated,
+    ToolOutcome,
+    UnknownProviderEvent,
+)
+from ..model.transcript import RealtimeTranscriptRole
+from . import ports
+from .context import CommandName, Context
+from .effects import EndSession
+from .hearing import Hearing
+from .input import InputSide
+from .items import ItemMemory
+from .output import OutputSide
+from .ports import ErrorMeaning, ItemKind, ResponseOptions
+from .responses import ResponsePhase, ResponseSlot, Why
+from .tools import ToolLedger, error_text, result_text
 
 if TYPE_CHECKING:
-    from ..model.conversation import ToolResult, Usage
+    from collections.abc import Callable, Iterable
+
+    from ..model.conversation import ToolResult
     from ..model.events import RealtimeSessionEvent
     from ..model.transcript import RealtimeTranscriptEvent
     from .effects import Effect, MachineSettings, ToolSpec
-    from .ports import ProviderEvent, ResponseOptions
+    from .ports import ProviderEvent
 
 
 class SessionMachine:
     """See the module."""
 
-    def __init__(self, settings: MachineSettings) -> None: ...
+    def __init__(self, settings: MachineSettings) -> None:
+        self._ctx = Context(settings)
+        self._items = ItemMemory(self._ctx)
+        self._slot = ResponseSlot(self._ctx)
+        self._tools = ToolLedger(self._ctx, self._round_over)
+        self._hearing = Hearing(self._ctx, self._items, self._slot, self._tools)
+        self._input = InputSide(self._ctx, self._items, self._slot, self._hearing)
+        self._output = OutputSide(self._ctx, self._items, self._slot, self._tools, self._hearing)
+        self._closed = False
+        self._server_tools: dict[str, str] = {}  # item id -> newest status, one entry an item
+        out, user = self._output, self._input
+        self._on: dict[type, Callable[[Any, float], None]] = {
+            ports.AudioDelta: out.audio_delta,
+            ports.TranscriptDelta: out.transcript_delta,
+            ports.TextDelta: out.text_delta,
+            ports.TranscriptDone: out.transcript_done,
+            ports.TextDone: out.text_done,
+            ports.AudioDone: out.audio_done,
+            ports.ResponseBegan: out.began,
+            ports.OutputItemBegan: out.item_began,
+            ports.OutputItemEnded: out.item_began,
+            ports.OutputProgress: out.progress,
+            ports.ToolCalled: out.tool_called,
+            ports.ResponseEnded: out.ended,
+            ports.SpeechStarted: user.speech_started,
+            ports.SpeechStopped: user.speech_stopped,
+            ports.InputCommitted: user.committed,
+            ports.InputCleared: user.cleared,
+            ports.InputTranscriptDelta: user.transcript_delta,
+            ports.InputTranscriptDone: user.transcript_done,
+            ports.InputTranscriptFailed: user.transcript_failed,
+            ports.ItemAdded: self._item_added,
+            ports.ItemTruncated: self._item_truncated,
+            ports.ItemDeleted: self._item_deleted,
+            ports.ToolCallsRevoked: self._calls_revoked,
+            ports.ServerToolProgress: self._server_tool,
+            ports.SessionUpdated: self._session_updated,
+            ports.ProviderError: self._provider_error,
+            ports.CommandRefused: self._command_refused,
+            ports.RateLimits: self._rate_limits,
+            ports.UnknownFrame: self._unknown_frame,
+            ports.ProtocolFault: self._protocol_fault,
+            # The handshake's, or the runtime's own affair:
+            ports.SessionCreated: self._ignore,
+            ports.GoingAway: self._ignore,
+            ports.SeedAcknowledged: self._ignore,
+        }
+        self._at: dict[str, Callable[[str, float], None]] = {
+            "nudge": self._slot.on_nudge,
+            "request": self._slot.on_request_deadline,
+            "retry": self._on_retry,
+            "unwanted": self._on_unwanted,
+            "cancel": out.on_cancel_deadline,
+            "heard": self._hearing.on_heard,
+            "tool": self._tools.on_deadline,
+            "command": self._on_command_deadline,
+            "transcription": self._on_transcription_deadline,
+        }
 
-    # -- outputs
+    # ---------------------------------------------------------------- outputs
+
     def drain(
         self,
-    ) -> tuple[list[RealtimeSessionEvent], list[RealtimeTranscriptEvent], list[Effect]]: ...
+    ) -> tuple[list[RealtimeSessionEvent], list[RealtimeTranscriptEvent], list[Effect]]:
+        """Everything said since the last time.  The lists are the caller's."""
+        ctx = self._ctx
+        taken = ctx.events, ctx.transcript, ctx.effects
+        ctx.events, ctx.transcript, ctx.effects = [], [], []
+        return taken
 
     @property
-    def next_deadline(self) -> float | None: ...
+    def next_deadline(self) -> float | None:
+        """When `timer` must be called, at the latest; None: not until something happens."""
+        return self._ctx.deadlines.next
 
-    # -- inputs: provider, time, link
-    def observe(self, event: ProviderEvent, now: float) -> None: ...
-    def timer(self, now: float) -> None: ...
-    def link_lost(self, now: float) -> None: ...
-    def close(self, now: float) -> None: ...
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all responses that have ended."""
+        return self._output.usage
 
-    # -- inputs: the application (raise InvalidRequest and change nothing, or take effect)
-    def audio_appended(self, n_bytes: int, now: float) -> None: ...
-    def send_text(self, text: str, *, respond: bool, now: float) -> str: ...
-    def commit_turn(self, options: ResponseOptions | None, now: float) -> str: ...
-    def commit_audio(self, now: float) -> str: ...
-    def clear_audio(self, now: float) -> str: ...
-    def request_response(self, options: ResponseOptions, now: float) -> str: ...
-    def interrupt(self, now: float) -> tuple[str, ...]: ...
-    def truncate(self, item_id: str, content_index: int, played_ms: int, now: float) -> str: ...
-    def submit_tool_result(self, result: ToolResult, now: float) -> None: ...
-    def submit_tool_error(self, call_id: str, error: str, now: float) -> None: ...
+    @property
+    def dropped(self) -> int:
+        """Provider events that belonged to nothing alive."""
+        return self._ctx.dropped
+
+    @property
+    def late_tool_outcomes(self) -> int:
+        """Outcomes of handlers whose call had been settled without them."""
+        return self._tools.late
+
+    def ledger_sizes(self) -> dict[str, int]:
+        """How much is remembered about what has not ended; all zero when everything has."""
+        return {
+            **self._slot.sizes(),
+            **self._items.sizes(),
+            **self._tools.sizes(),
+            **self._hearing.sizes(),
+            **self._input.sizes(),
+            "commands": len(self._ctx.sent),
+            "deadlines": len(self._ctx.deadlines),
+        }
+
+    # ---------------------------------------------------------------- provider, time, link
+
+    def seeded(self, item_ids: Iterable[str]) -> None:
+        """The provider's conversation was seeded with these items, which history has already."""
+        self._items.seeded(item_ids)
+
+    def observe(self, event: ProviderEvent, now: float) -> None:
+        """The provider said something.  Never raises for what it says."""
+        if not self._closed:
+            self._on[type(event)](event, now)
+
+    def timer(self, now: float) -> None:
+        """Let what is due by `now` expire."""
+        pop_due = self._ctx.deadlines.pop_due
+        while (key := pop_due(now)) is not None:
+            self._at[key[0]](key[1], now)
+
+    def link_lost(self, now: float) -> None:
+        """The connection is gone: nothing more will be acknowledged, answered, or finished."""
+        if self._closed:
+            return
+        self._ctx.linked = False
+        fault = ProviderFault(code="connection_lost", message="the connection was lost")
+        self._ctx.fail_all(fault)
+        self._end_active(fault, "the connection was lost", now)
+
+    def close(self, now: float) -> None:
+        """The session ends.  What was said and not interrupted becomes history; nothing follows."""
+        if self._closed:
+            return
+        fault = ProviderFault(code="session_closed", message="the session was closed")
+        self._end_active(fault, "the session was closed", now)
+        self._tools.cancel_all("the session was closed", now)
+        self._ctx.fail_all(fault)
+        self._hearing.release_all()
+        self._closed = True
+        self._ctx.linked = False
+        self._ctx.deadlines.clear()
+
+    def _end_active(self, fault: ProviderFault, reason: str, now: float) -> None:
+        alive = [
+            response
+            for response in self._slot.live.values()
+            if response.phase in (ResponsePhase.ACTIVE, ResponsePhase.DYING)
+        ]
+        self._slot.lose_all(reason)
+        self._hearing.cut(
+            [response for response in alive if response.in_conversation], now, cancel=True
+        )
+        for response in alive:
+            self._output.terminal(response, StopReason.CANCELLED, Usage(), fault, now, lost=reason)
+
+    # ---------------------------------------------------------------- the application
+
+    def audio_appended(self, n_bytes: int, now: float) -> None:
+        """`n_bytes` of input audio were accepted for sending."""
+        self._input.audio_appended(n_bytes)
+
+    def send_text(self, text: str, *, respond: bool, now: float) -> str:
+        """Typed user input; returns the id of its item.
+
+        `respond`: a response is requested, in explicit-commit mode by `commit_turn`, until when the
+        text is only staged.  Without it the text is sent at once in either mode.
+        """
+        return self._input.send_text(text, respond=respond, now=now)
+
+    def commit_turn(self, options: ResponseOptions | None, now: float) -> str:
+        """The user's turn is complete; returns the id of the request for its answer.
+
+        Raises:
+            InvalidRequest: not in explicit-commit mode, or nothing is staged.
+        """
+        return self._input.commit_turn(options, now)
+
+    def commit_audio(self, now: float) -> str:
+        """Make the appended audio a user item; requests no response.  Returns the reference."""
+        return self._input.commit_audio(now)
+
+    def clear_audio(self, now: float) -> str:
+        """Drop input audio that was not committed.  Returns the reference."""
+        return self._input.clear_audio(now)
+
+    def request_response(self, options: ResponseOptions, now: float) -> str:
+        """Request a response as soon as the slot is free; returns the id of the request."""
+        return self._slot.ask(options, Why.APPLICATION, now).id
+
+    def interrupt(self, now: float) -> tuple[str, ...]:
+        """Stop what is being said, made or worked on; returns the calls whose handlers are
+        cancelled.
+
+        Requests without a response are superseded, and a response that comes for one nevertheless
+        is cancelled as it begins.  Without anything to stop, nothing happens.
+        """
+        self._slot.supersede("interrupt", now, stop_owed=True)
+        for response in self._slot.live.values():
+            if response.phase is ResponsePhase.DYING and response.in_conversation:
+                self._hearing.cancel(response, now)
+        return tuple(self._hearing.cut(self._hearing.interruptible(now), now, cancel=True))
+
+    def truncate(self, item_id: str, content_index: int, played_ms: int, now: float) -> str:
+        """Cut a spoken item to what was played; returns the reference.
+
+        Raises:
+            InvalidRequest: the provider cannot truncate, or `played_ms` is negative.
+        """
+        return self._hearing.truncate(item_id, content_index, played_ms, now)
+
+    def submit_tool_result(self, result: ToolResult, now: float) -> None:
+        """Answer a call.
+
+        Raises:
+            ToolCallSettled: the call has its outcome.
+            InvalidRequest: no such call was made.
+        """
+        outcome = ToolOutcome.ERROR if result.is_error else ToolOutcome.RESULT
+        self._tools.submit(result.tool_use_id, result_text(result), now, outcome=outcome)
+
+    def submit_tool_error(self, call_id: str, error: str, now: float) -> None:
+        """Answer a call with an error.
+
+        Raises:
+            ToolCallSettled: the call has its outcome.
+            InvalidRequest: no such call was made.
+        """
+        self._tools.submit(call_id, error_text(error), now, outcome=ToolOutcome.ERROR)
+
     def update_session(
         self, projection: object, tools: tuple[ToolSpec, ...] | None, now: float
-    ) -> str: ...
-    def send_raw(self, payload: object, now: float) -> str: ...
+    ) -> str:
+        """Change the provider's configuration; `tools` None leaves them.  Returns the reference."""
+        ref = self._ctx.mint("update")
+        self._ctx.remember(ref, CommandName.UPDATE, now + self._ctx.settings.update_deadline, tools)
+        self._ctx.send(ports.UpdateSession(ref=ref, projection=projection))
+        return ref
 
-    # -- inputs: playback
-    def audio_delivered(
-        self, item_id: str, content_index: int, n_bytes: int, now: float
-    ) -> None: ...
-    def report_playback(
-        self, item_id: str, content_index: int, played_ms: int, now: float
-    ) -> None: ...
+    def send_raw(self, payload: object, now: float) -> str:
+        """Send a client event of the application's own; returns the reference.
 
-    # -- inputs: tool dispatch
-    def tool_returned(self, result: ToolResult, now: float) -> None: ...
-    def tool_raised(self, call_id: str, error: str, now: float) -> None: ...
-    def tool_stopped(self, call_id: str, now: float) -> None: ...
+        Raises:
+            InvalidRequest: the payload is not a JSON object.
+        """
+        if not isinstance(payload, dict):
+            raise InvalidRequest(f"a client event is a JSON object, not {type(payload).__name__}")
+        ref = self._ctx.mint("raw")
+        self._ctx.remember(ref, CommandName.RAW, now + self._ctx.settings.update_deadline)
+        self._ctx.send(ports.SendRaw(ref=ref, payload=payload))
+        return ref
 
-    # -- queries
-    @property
-    def usage(self) -> Usage: ...
+    # ---------------------------------------------------------------- playback and tools
+
+    def audio_delivered(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
+        """The application took that much output audio."""
+        self._hearing.delivered(item_id, content_index, n_bytes, now)
+
+    def audio_dropped(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
+        """That much output audio was dropped before the application took it."""
+        self._hearing.dropped(item_id, content_index, n_bytes, now)
+
+    def report_playback(self, item_id: str, content_index: int, played_ms: int, now: float) -> None:
+        """The application has played the part up to `played_ms`.
+
+        Raises:
+            InvalidRequest: `played_ms` is negative.
+        """
+        self._hearing.reported(item_id, content_index, played_ms, now)
+
+    def tool_returned(self, result: ToolResult, now: float) -> None:
+        """A handler returned."""
+        outcome = ToolOutcome.ERROR if result.is_error else ToolOutcome.RESULT
+        self._tools.finished(result.tool_use_id, result_text(result), now, outcome=outcome)
+
+    def tool_raised(self, call_id: str, error: str, now: float) -> None:
+        """A handler failed."""
+        self._tools.finished(call_id, error_text(error), now, outcome=ToolOutcome.ERROR)
+
+    def tool_stopped(self, call_id: str, now: float) -> None:
+        """A handler was cancelled."""
+        text = error_text("the call was cancelled")
+        self._tools.finished(call_id, text, now, outcome=ToolOutcome.CANCELLED)
+
+    def _round_over(self, response_id: str, speak: bool, now: float) -> None:
+        if speak and self._ctx.linked and not self._closed:
+            if self._ctx.settings.provider_continues:
+                self._slot.owe(now, Why.TOOLS)
+            else:
+                self._slot.ask(ResponseOptions(), Why.TOOLS, now)
+        response = self._slot.live.get(response_id)
+        if response is not None:
+            self._hearing.quiesce(response)
+
+    # ---------------------------------------------------------------- items
+
+    def _item_added(self, event: ports.ItemAdded, now: float) -> None:
+        item_id = event.item_id
+        if item_id is None or self._items.is_seed(item_id):
+            return
+        for sent in self._ctx.sent.values():
+            if sent.name is CommandName.CREATE_ITEM and sent.subject == item_id:
+                self._ctx.acknowledge(sent.ref)
+                break
+        if event.kind is ItemKind.USER:
+            self._announce(item_id, event.previous_item_id, RealtimeTranscriptRole.USER)
+        elif event.kind is ItemKind.ASSISTANT:
+            self._announce(item_id, event.previous_item_id, RealtimeTranscriptRole.ASSISTANT)
+        else:
+            self._items.skip(item_id, event.previous_item_id)
+
+    def _announce(self, item_id: str, previous: str | None, role: RealtimeTranscriptRole) -> None:
+        new = item_id not in self._items.known
+        self._items.observe(item_id, previous, role)
+        if new and self._items.owner(item_id) is None:
+            self._items.unclaimed(item_id)
+
+    def _item_truncated(self, event: ports.ItemTruncated, now: float) -> None:
+        self._hearing.truncated(event)
+
+    def _item_deleted(self, event: ports.ItemDeleted, now: float) -> None:
+        if not self._hearing.deleted(event):
+            self._input.item_deleted(event.item_id)
+
+    # ---------------------------------------------------------------- tools of the provider
+
+    def _calls_revoked(self, event: ports.ToolCallsRevoked, now: float) -> None:
+        self._tools.revoke(event.call_ids, now)
+
+    def _server_tool(self, event: ports.ServerToolProgress, now: float) -> None:
+        if self._server_tools.get(event.item_id) == event.status:
+            return
+        self._server_tools[event.item_id] = event.status
+        self._ctx.events.append(
+            ProviderToolCall(
+                item_id=event.item_id,
+                tool_name=event.name,
+                arguments=event.arguments,
+                status=event.status,
+            )
+        )
+
+    # ---------------------------------------------------------------- the session and its errors
+
+    def _ignore(self, event: ProviderEvent, now: float) -> None:
+        pass
+
+    def _session_updated(self, event: ports.SessionUpdated, now: float) -> None:
+        sent = self._ctx.oldest(CommandName.UPDATE)
+        if sent is not None:
+            if sent.subject is not None:
+                self._tools.advertise(sent.subject)
+            self._ctx.acknowledge(sent.ref)
+
+    def _rate_limits(self, event: ports.RateLimits, now: float) -> None:
+        self._ctx.events.append(RateLimitsUpdated(event.limits))
+
+    def _unknown_frame(self, event: ports.UnknownFrame, now: float) -> None:
+        self._ctx.events.append(UnknownProviderEvent(type=event.type, raw=event.raw))
+
+    def _protocol_fault(self, event: ports.ProtocolFault, now: float) -> None:
+        self._ctx.report(ProviderFault(code="protocol_fault", message=event.message))
+
+    def _provider_error(self, event: ports.ProviderError, now: float) -> None:
+        if event.fatal:
+            reason = CloseReason(by=ClosedBy.PROVIDER, text=event.fault.message, clean=False)
+            self._ctx.effects.append(EndSession(reason, event.fault))
+        else:
+            self._failed(event.ref, ErrorMeaning.OTHER, event.fault, now)
+
+    def _command_refused(self, event: ports.CommandRefused, now: float) -> None:
+        self._failed(event.ref, event.meaning, event.fault, now)
+
+    def _failed(
+        self, ref: str | None, meaning: ErrorMeaning, fault: ProviderFault, now: float
+    ) -> None:
+        if meaning is ErrorMeaning.ACTIVE_RESPONSE and self._slot.busy(ref, fault, now):
+            return
+        if ref is not None and self._slot.refuse(ref, fault, now):
+            return
+        sent = self._ctx.sent.get(ref) if ref is not None else self._guess(meaning)
+        if meaning in (ErrorMeaning.NOTHING_TO_CANCEL, ErrorMeaning.DUPLICATE_ITEM):
+            # What was asked for is the case already.
+            if sent is not None:
+                self._ctx.acknowledge(sent.ref)
+            return
+        if sent is None:
+            self._ctx.report(fault)
+        elif sent.name in (CommandName.TRUNCATE, CommandName.DELETE):
+            self._hearing.truncation_refused(sent, meaning, fault, now)
+        else:
+            self._ctx.refuse(sent.ref, fault)
+            self._ctx.report(fault, sent.name)
+
+    def _guess(self, meaning: ErrorMeaning) -> Any:
+        """The command that an error without a reference must be about: its kind's oldest."""
+        name = {
+            ErrorMeaning.NOTHING_TO_CANCEL: CommandName.CANCEL_RESPONSE,
+            ErrorMeaning.EMPTY_COMMIT: CommandName.COMMIT,
+            ErrorMeaning.TRUNCATION_REFUSED: CommandName.TRUNCATE,
+            ErrorMeaning.CONFIG_REFUSED: CommandName.UPDATE,
+        }.get(meaning)
+        return None if name is None else self._ctx.oldest(name)
+
+    # ---------------------------------------------------------------- deadlines
+
+    def _on_retry(self, _key: str, now: float) -> None:
+        self._slot.pump(now)
+
+    def _on_unwanted(self, ref: str, now: float) -> None:
+        self._slot.forget_unwanted(ref)
+        self._slot.pump(now)
+
+    def _on_transcription_deadline(self, item_id: str, now: float) -> None:
+        self._input.on_transcription_deadline(item_id)
+
+    def _on_command_deadline(self, ref: str, now: float) -> None:
+        sent = self._ctx.expire(ref)
+        if sent is not None and sent.name in (CommandName.TRUNCATE, CommandName.DELETE):
+            fault = ProviderFault(
+                code="timeout", message="the provider did not acknowledge the truncation"
+            )
+            self._ctx.report(fault, sent.name, response_id=sent.subject.response_id)

@@ -1,8 +1,8 @@
 """What a dialect tells the machine, and what the machine asks of a dialect.
 
-`ProviderEvent`s come in: one neutral fact each, with the provider's ids.  `ProviderCommand`s go out:
-neutral requests that a dialect encodes at the moment of writing.  Neither knows of frames, epochs,
-lanes or tasks.
+`ProviderEvent`s come in: one neutral fact each, with the provider's ids.  `ProviderCommand`s go
+out: neutral requests that a dialect encodes at the moment of writing.  Neither knows of frames,
+epochs, lanes or tasks.
 
 The hot events carry the field names that OpenAI's wire uses, so that its dialect can decode a frame
 straight into them.
@@ -101,7 +101,7 @@ class UnknownFrame:
 
 @attrs.frozen(kw_only=True)
 class ProtocolFault:
-    """A frame that breaks the protocol; `message` says how.  It never ends the session by itself."""
+    """A frame that breaks the protocol; `message` says how.  It never ends the session."""
 
     message: str
     raw: bytes
@@ -164,7 +164,7 @@ class InputTranscriptFailed:
 
     item_id: str
     content_index: int = 0
-    fault: ProviderFault = ProviderFault()
+    fault: ProviderFault = attrs.field(factory=ProviderFault)
 
 
 # ================================================================ events: items
@@ -207,8 +207,8 @@ class ItemTruncated:
 class SeedAcknowledged:
     """The provider reported an item that the session was seeded with.
 
-    The handshake waits for these.  The machine has nothing to do with them: canonical history already
-    holds what was seeded, and dialects never name a seeded item as a predecessor.
+    The handshake waits for these.  The machine has nothing to do with them: canonical history
+    already holds what was seeded, and dialects never name a seeded item as a predecessor.
     """
 
     item_id: str
@@ -356,7 +356,7 @@ class ServerToolProgress:
 
 @attrs.frozen(kw_only=True)
 class OutputProgress:
-    """Something else of this response arrived (argument deltas, content parts): it is not silent."""
+    """Something else of this response arrived (argument deltas, content parts): no silence."""
 
     response_id: str
 
@@ -375,8 +375,8 @@ class ResponseEnded:
     """The one terminal of a response.
 
     `calls` are the complete tool calls in its output; `reason` the provider's word for why
-    it is cancelled or incomplete (`max_output_tokens`, `content_filter`, ...); `usage` None when unknown.
-    `item_ids`: all items of its output.
+    it is cancelled or incomplete (`max_output_tokens`, `content_filter`, ...); `usage` None when
+    unknown. `item_ids`: all items of its output.
     """
 
     response_id: str
@@ -428,7 +428,8 @@ ProviderEvent: TypeAlias = (
 
 # ================================================================ commands
 #
-# `ref` identifies a command to the provider (OpenAI: `event_id`), so that its errors can be tied to it.
+# `ref` identifies a command to the provider (OpenAI: `event_id`), so that its errors can be tied to
+# it.
 
 
 @attrs.frozen
@@ -482,8 +483,8 @@ class SendToolOutput:
 class ResponseOptions:
     """What one response should be, where it differs from the session.
 
-    `modality` None: the session's.  `in_conversation` False: out-of-band.  `input` replaces the context
-    (provider's item JSON).  `tool_choice`: auto, none, required, or a tool's name.
+    `modality` None: the session's.  `in_conversation` False: out-of-band.  `input` replaces the
+    context (provider's item JSON).  `tool_choice`: auto, none, required, or a tool's name.
     """
 
     modality: ResponseModality | None = None

@@ -1,0 +1,308 @@
+"""What the user says: speech, its transcription, typed text, and when a turn is committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..model.conversation import UserMessage
+from ..model.errors import InvalidRequest
+from ..model.events import (
+    InputAudioCleared,
+    InputSpeechStarted,
+    InputSpeechStopped,
+    InputTranscriptFinal,
+    InputTranscriptFinalForItem,
+    InputTranscriptionFailed,
+    InputTranscriptPartial,
+    ProviderFault,
+    TurnCommitted,
+    TurnStarted,
+)
+from ..model.media import RealtimeTurningMode
+from ..model.transcript import RealtimeTranscriptRole, UserTranscriptFinal
+from .context import CommandName
+from .effects import FlushInput
+from .ports import ClearAudio, CommitAudio, CreateItem, ResponseOptions
+from .responses import Request, Why
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .hearing import Hearing
+    from .items import ItemMemory
+    from .ports import (
+        InputCleared,
+        InputCommitted,
+        InputTranscriptDelta,
+        InputTranscriptDone,
+        InputTranscriptFailed,
+        SpeechStarted,
+        SpeechStopped,
+    )
+    from .responses import ResponseSlot
+
+UNINTELLIGIBLE = "[unintelligible]"  # stands in history for speech that was not recognized
+AUDIO = "[audio]"  # and for speech that nobody tries to recognize
+
+
+class InputSide:
+    """The user's side of the conversation."""
+
+    def __init__(
+        self, ctx: Context, items: ItemMemory, slot: ResponseSlot, hearing: Hearing
+    ) -> None:
+        self._ctx = ctx
+        self._items = items
+        self._slot = slot
+        self._hearing = hearing
+        settings = ctx.settings
+        self._explicit = settings.turning_mode is RealtimeTurningMode.EXPLICIT_COMMIT
+        # Without voice activity detection there is nothing that the provider could do by itself.
+        self._provider_responds = settings.provider_responds and not self._explicit
+        self._provider_interrupts = settings.provider_interrupts and not self._explicit
+        self._staged: list[tuple[str, str]] = []  # item id, text
+        self._staged_audio = 0  # bytes since the last commit
+        self._turn_open = False  # TurnStarted was said, TurnCommitted not yet
+        self._transcribing: dict[str, None] = {}  # committed items whose text is awaited
+
+    def sizes(self) -> dict[str, int]:
+        """How much is remembered about input that history does not have yet."""
+        return {"staged_texts": len(self._staged), "transcriptions": len(self._transcribing)}
+
+    # ---------------------------------------------------------------- speech
+
+    def _barge_in(self, now: float, *, provider_stops: bool) -> bool:
+        """The user speaks: interrupt what is audible.  Whether anything was."""
+        if not (provider_stops or self._ctx.settings.cancel_on_barge_in):
+            return False
+        audible = self._hearing.audible(now)
+        if not audible:
+            return False
+        self._slot.supersede("barge_in", now)
+        self._hearing.cut(audible, now, cancel=not provider_stops)
+        return True
+
+    def _start_turn(self) -> None:
+        if not self._turn_open:
+            self._turn_open = True
+            self._ctx.events.append(TurnStarted())
+
+    def speech_started(self, event: SpeechStarted, now: float) -> None:
+        """The user began to speak."""
+        self._barge_in(now, provider_stops=self._provider_interrupts)
+        self._hearing.release_all()
+        self._ctx.events.append(
+            InputSpeechStarted(item_id=event.item_id, audio_start_ms=event.audio_start_ms)
+        )
+        self._start_turn()
+
+    def speech_stopped(self, event: SpeechStopped, now: float) -> None:
+        """The user stopped."""
+        self._ctx.events.append(
+            InputSpeechStopped(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
+        )
+
+    def committed(self, event: InputCommitted, now: float) -> None:
+        """Input audio became an item of the conversation."""
+        item_id = event.item_id
+        if item_id is not None and (
+            self._items.is_seed(item_id)
+            or self._items.settled(item_id)
+            or item_id in self._transcribing
+        ):
+            self._ctx.dropped += 1
+            return
+        own = self._ctx.oldest(CommandName.COMMIT)
+        if own is not None:
+            self._ctx.acknowledge(own.ref)
+        # The provider stops at the beginning of speech; if it announced that, what is audible now
+        # began later, and it will not stop that.
+        elif self._barge_in(now, provider_stops=self._provider_interrupts and not self._turn_open):
+            self._start_turn()
+        self._hearing.release_all()
+        if item_id is not None:
+            self._items.observe(item_id, event.previous_item_id, RealtimeTranscriptRole.USER)
+            self._items.claim(item_id)
+            self._await_transcription(item_id, now)
+        self._ctx.events.append(TurnCommitted())
+        self._turn_open = False
+        if own is None and self._provider_responds:
+            self._slot.owe(now)
+
+    def cleared(self, event: InputCleared, now: float) -> None:
+        """Uncommitted audio was dropped."""
+        own = self._ctx.oldest(CommandName.CLEAR)
+        if own is not None:
+            self._ctx.acknowledge(own.ref)
+        self._turn_open = False
+        self._ctx.events.append(InputAudioCleared())
+
+    # ---------------------------------------------------------------- transcription
+
+    def _await_transcription(self, item_id: str, now: float) -> None:
+        if not self._ctx.settings.transcribes_input:
+            self._write(item_id, 0, AUDIO)
+            return
+        self._transcribing[item_id] = None
+        self._ctx.deadlines.set(
+            ("transcription", item_id), now + self._ctx.settings.transcription_deadline
+        )
+
+    def transcript_delta(self, event: InputTranscriptDelta, now: float) -> None:
+        """More recognized speech."""
+        if not self._items.is_seed(event.item_id):
+            self._ctx.events.append(InputTranscriptPartial(event.delta))
+
+    def transcript_done(self, event: InputTranscriptDone, now: float) -> None:
+        """What the user said."""
+        item_id = event.item_id
+        if item_id is None:
+            self._ctx.events.append(InputTranscriptFinal(event.text))
+            self._write(self._ctx.mint("said"), event.content_index, event.text)
+            return
+        if self._items.is_seed(item_id) or self._items.settled(item_id):
+            self._ctx.dropped += 1
+            return
+        self._ctx.events.append(
+            InputTranscriptFinalForItem(
+                item_id=item_id,
+                previous_item_id=self._items.previous(item_id),
+                content_index=event.content_index,
+                text=event.text,
+            )
+        )
+        self._write(item_id, event.content_index, event.text)
+
+    def transcript_failed(self, event: InputTranscriptFailed, now: float) -> None:
+        """What the user said could not be recognized."""
+        item_id = event.item_id
+        if self._items.is_seed(item_id) or self._items.settled(item_id):
+            self._ctx.dropped += 1
+            return
+        self._not_transcribed(item_id, event.content_index, event.fault)
+
+    def on_transcription_deadline(self, item_id: str) -> None:
+        """The provider never said what the user said; history goes on without it."""
+        if item_id in self._transcribing:
+            fault = ProviderFault(code="timeout", message="the provider sent no transcription")
+            self._not_transcribed(item_id, 0, fault)
+
+    def _not_transcribed(self, item_id: str, content_index: int, fault: ProviderFault) -> None:
+        self._ctx.events.append(
+            InputTranscriptionFailed(item_id=item_id, code=fault.code, message=fault.message)
+        )
+        self._write(item_id, content_index, UNINTELLIGIBLE)
+
+    def _write(self, item_id: str, content_index: int, text: str) -> None:
+        """History gets the user's words; it would wait for ever for an item without any."""
+        self._transcribing.pop(item_id, None)
+        self._ctx.deadlines.cancel(("transcription", item_id))
+        self._items.see(item_id, None)
+        self._items.claim(item_id)
+        self._items.close_gaps()
+        if not text:
+            self._items.skip(item_id)
+            return
+        self._ctx.transcript.append(
+            UserTranscriptFinal(
+                item_id=item_id,
+                previous_item_id=self._items.previous(item_id),
+                content_index=content_index,
+                text=text,
+            )
+        )
+        self._items.settle(item_id)
+
+    def item_deleted(self, item_id: str) -> None:
+        """An item left the conversation before anybody said what is in it."""
+        if item_id in self._transcribing:
+            self._transcribing.pop(item_id)
+            self._ctx.deadlines.cancel(("transcription", item_id))
+            self._items.skip(item_id)
+
+    # ---------------------------------------------------------------- the application
+
+    def audio_appended(self, n_bytes: int) -> None:
+        """Input audio was accepted."""
+        self._staged_audio += n_bytes
+
+    def send_text(self, text: str, *, respond: bool, now: float) -> str:
+        """Typed input; returns its item id."""
+        item_id = self._ctx.mint("text")
+        if self._explicit and respond:
+            # Neither side sees it before the turn is committed, or an abandoned turn would leave
+            # the provider with words that history does not have.
+            self._staged.append((item_id, text))
+            return item_id
+        self._send_text(item_id, text, now, turn=respond)
+        if respond:
+            self._slot.ask(ResponseOptions(), Why.TEXT, now)
+        return item_id
+
+    def _send_text(self, item_id: str, text: str, now: float, *, turn: bool) -> None:
+        ref = self._ctx.mint("item")
+        self._ctx.remember(
+            ref, CommandName.CREATE_ITEM, now + self._ctx.settings.update_deadline, item_id
+        )
+        self._ctx.send(CreateItem(ref=ref, item_id=item_id, message=UserMessage(text)))
+        self._hearing.release_all()
+        # The provider appends it: it stands after the newest item, however unfinished that is.
+        self._items.see(item_id, self._items.tail)
+        final = InputTranscriptFinalForItem(
+            item_id=item_id,
+            previous_item_id=self._items.previous(item_id),
+            content_index=0,
+            text=text,
+        )
+        if turn:
+            self._ctx.events += [
+                TurnStarted(),
+                InputTranscriptPartial(text),
+                final,
+                TurnCommitted(),
+            ]
+        else:
+            self._ctx.events.append(final)
+        self._write(item_id, 0, text)
+
+    def commit_turn(self, options: ResponseOptions | None, now: float) -> str:
+        """The user's turn is complete; returns the id of the request for its answer.
+
+        Raises:
+            InvalidRequest: the provider decides about turns, or nothing was said.
+        """
+        if not self._explicit:
+            raise InvalidRequest(
+                "commit_turn is for explicit commit; in provider-managed mode the provider commits"
+            )
+        if not self._staged and not self._staged_audio:
+            raise InvalidRequest("there is no input to commit: send text or audio first")
+        if self._staged_audio and self._barge_in(now, provider_stops=False):
+            self._start_turn()
+        staged, self._staged = self._staged, []
+        for item_id, text in staged:
+            self._send_text(item_id, text, now, turn=True)
+        if self._staged_audio:
+            self._commit(now)
+        request: Request = self._slot.ask(options or ResponseOptions(), Why.COMMIT, now)
+        return request.id
+
+    def commit_audio(self, now: float) -> str:
+        """Make the appended audio an item; requests nothing.  Returns the command's reference."""
+        self._barge_in(now, provider_stops=False)
+        return self._commit(now)
+
+    def _commit(self, now: float) -> str:
+        self._staged_audio = 0
+        ref = self._ctx.mint("commit")
+        self._ctx.remember(ref, CommandName.COMMIT, now + self._ctx.settings.update_deadline)
+        self._ctx.send(CommitAudio(ref=ref))
+        return ref
+
+    def clear_audio(self, now: float) -> str:
+        """Drop what was appended and not committed; returns the command's reference."""
+        self._staged_audio = 0
+        self._ctx.effects.append(FlushInput())
+        ref = self._ctx.mint("clear")
+        self._ctx.remember(ref, CommandName.CLEAR, now + self._ctx.settings.update_deadline)
+        self._ctx.send(ClearAudio(ref=ref))
+        return ref

@@ -1,0 +1,233 @@
+"""The playback ledger: of each spoken part, what was generated, delivered, and heard.
+
+Models speak faster than they are played, so what an interruption cuts is decided by what was heard.
+The application may report its position; until it ever does, the position is estimated: what was
+delivered plays in order and in real time, without gaps of our own.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ..model.media import RealtimeAudioFormat
+
+MAX_PARTS = 256  # parts of speech that wait to be heard; past that the oldest counts as heard
+
+
+@attrs.define(eq=False)
+class Part:
+    """One spoken content part.  Counts are bytes of the output format.
+
+    Invariant: `heard <= received`, `delivered <= received`, and none ever decreases.
+    """
+
+    response_id: str
+    item_id: str
+    content_index: int
+    received: int = 0
+    delivered: int = 0
+    heard: float = 0.0
+    done: bool = False  # no more audio will come
+    cut: bool = False  # what was not heard will not be
+    deltas: list[str] = attrs.field(factory=list)
+
+    @property
+    def text(self) -> str:
+        """What it says, as far as known."""
+        if len(self.deltas) > 1:
+            self.deltas = ["".join(self.deltas)]
+        return self.deltas[0] if self.deltas else ""
+
+    @property
+    def unheard(self) -> bool:
+        """Some of the received audio has not been heard."""
+        return not self.cut and self.heard < self.received
+
+
+class Verdict(Enum):
+    """What a barge-in does to a part."""
+
+    KEEP = auto()
+    TRUNCATE = auto()
+    DELETE = auto()
+
+
+@attrs.frozen(kw_only=True)
+class Cut:
+    """One step of a plan: `played_ms` of the part were heard, which say `text`."""
+
+    verdict: Verdict
+    part: Part
+    played_ms: int
+    text: str
+
+
+class PlaybackLedger:
+    """Parts in the order in which they are played."""
+
+    def __init__(self, fmt: RealtimeAudioFormat) -> None:
+        self._format = fmt
+        self._rate = fmt.bytes_per_second
+        self._parts: dict[tuple[str, int], Part] = {}
+        self._played_until = 0.0
+        self.reported = False  # the application tells where it is; nothing is estimated any more
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def add(self, part: Part) -> Part | None:
+        """Enter a new part; returns the part that had to go because there are too many."""
+        self._parts[part.item_id, part.content_index] = part
+        if len(self._parts) <= MAX_PARTS:
+            return None
+        oldest = next(iter(self._parts.values()))
+        self.remove(oldest)
+        oldest.heard = oldest.received
+        return oldest
+
+    def get(self, item_id: str, content_index: int) -> Part | None:
+        """The part, while it may still be cut."""
+        return self._parts.get((item_id, content_index))
+
+    def remove(self, part: Part) -> None:
+        """Forget the part; harmless if it is not there."""
+        self._parts.pop((part.item_id, part.content_index), None)
+
+    def ms(self, n_bytes: float) -> int:
+        """Whole milliseconds of that much audio."""
+        return int(n_bytes * 1000 / self._rate + 1e-6)
+
+    # ---------------------------------------------------------------- the position
+
+    def advance(self, now: float) -> None:
+        """Let the estimated position move on to `now`."""
+        elapsed = now - self._played_until
+        self._played_until = max(now, self._played_until)
+        if self.reported or elapsed <= 0:
+            return
+        budget = elapsed * self._rate
+        for part in self._parts.values():
+            left = part.delivered - part.heard
+            if left <= 0 or part.cut:
+                continue
+            # Within a byte is all of it: times are floats.
+            if budget + 1.0 >= left:
+                part.heard = float(part.delivered)
+                budget = max(0.0, budget - left)
+            else:
+                part.heard += budget
+                return
+
+    def deliver(self, part: Part, n_bytes: int, now: float) -> None:
+        """The application took that much of the part."""
+        self.advance(now)
+        part.delivered = min(part.received, part.delivered + n_bytes)
+
+    def skip(self, part: Part, n_bytes: int, now: float) -> None:
+        """That much of the part was dropped and will never be played."""
+        self.advance(now)
+        part.delivered = min(part.received, part.delivered + n_bytes)
+        part.heard = min(float(part.delivered), part.heard + n_bytes)
+
+    def report(self, part: Part, played_ms: int, now: float) -> None:
+        """The application says how much of the part was played; what comes before it was played,
+        too.
+        """
+        self.advance(now)
+        self.reported = True
+        for earlier in self._parts.values():
+            if earlier is part:
+                break
+            earlier.heard = float(earlier.received)
+        heard = float(part.received)
+        if played_ms < int(self._format.duration_ms(part.received)):
+            heard = min(heard, played_ms * self._rate / 1000)
+        part.heard = max(part.heard, heard)
+
+    def heard_at(self, last: Part, now: float) -> float | None:
+        """When everything up to and including `last` will have been heard; None if that is not
+        known.
+        """
+        if self.reported:
+            return None
+        self.advance(now)
+        waiting = 0.0
+        for part in self._parts.values():
+            if not part.cut:
+                if part.delivered < part.received:
+                    return None
+                waiting += part.delivered - part.heard
+            if part is last:
+                break
+        return now + waiting / self._rate
+
+    # ---------------------------------------------------------------- cutting
+
+    def plan(self, response_ids: Collection[str], now: float) -> list[Cut]:
+        """What an interruption of these responses means for each part of theirs, in playback order.
+
+        An item none of which was heard is deleted; a part that is still being made ends where it
+        was heard, however little of it waits here, because the provider may have made more.
+        """
+        self.advance(now)
+        parts = [part for part in self._parts.values() if part.response_id in response_ids]
+        heard_items = {part.item_id for part in parts if self.ms(part.heard) > 0}
+        cuts = []
+        for part in parts:
+            played_ms = self.ms(part.heard)
+            if part.cut or (part.done and not part.unheard and part.received):
+                verdict = Verdict.KEEP
+            elif part.item_id in heard_items:
+                verdict = Verdict.TRUNCATE
+            else:
+                verdict = Verdict.DELETE
+            cuts.append(
+                Cut(
+                    verdict=verdict,
+                    part=part,
+                    played_ms=played_ms,
+                    text=heard_text(part.text, part.heard, part.received),
+                )
+            )
+        return cuts
+
+    def cut_at(self, part: Part, played_ms: int) -> Cut:
+        """The explicit truncation of one part: clamped to what was received, never longer than
+        before.
+        """
+        heard = min(played_ms * self._rate / 1000, float(part.received))
+        if part.cut:
+            heard = min(heard, part.heard)
+        return Cut(
+            verdict=Verdict.TRUNCATE,
+            part=part,
+            played_ms=self.ms(heard),
+            text=heard_text(part.text, heard, part.received),
+        )
+
+
+def heard_text(text: str, heard: float, received: float) -> str:
+    """The prefix of `text` that was heard, ending at a word: proportional, since no alignment is
+    known.
+
+    More heard never gives less text.
+    """
+    if heard >= received:
+        return text if received else ""
+    end = int(len(text) * heard / received)
+    while end > 0 and not _is_boundary(text, end):
+        end -= 1
+    return text[:end].rstrip()
+
+
+def _is_boundary(text: str, index: int) -> bool:
+    before, after = text[index - 1], text[index]
+    # Scripts that are written without spaces are wide; a character of theirs is as good as a word.
+    return before.isspace() or after.isspace() or unicodedata.east_asian_width(before) in "WF"

@@ -1,0 +1,570 @@
+"""The response slot: who may create a response, and what became of each request.
+
+A provider makes one response of the conversation at a time.  Requests therefore wait for the slot
+in order; each ends in exactly one of answered, superseded, refused, lost.  What the provider ought
+to answer without being asked (a committed turn) is a request too, one that sends nothing until it
+has to be nudged, so a nudge never competes with the answer that it asks for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..model.conversation import StopReason, Usage
+from ..model.events import Nudged, ProviderFault, Stalled
+from .context import CommandName
+from .effects import Answered, Lost, Refused, SettleRequest, Superseded
+from .nudge import NudgeClock, NudgePhase, NudgeTrigger
+from .playback import Part
+from .ports import CreateResponse, ItemKind, ResponseOptions
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .effects import RequestOutcome
+    from .ports import ResponseBegan
+
+RETRY_DELAY = 0.25  # seconds; a refusal by a response that we know nothing of
+ENDED_IDS = (
+    256  # ids of dead responses that are still recognized; late frames come within one or two
+)
+
+# ================================================================ requests
+
+
+class RequestState(Enum):
+    """Where a request is."""
+
+    OWED = auto()  # the provider should answer without being asked
+    QUEUED = auto()  # waits for the slot
+    SENT = auto()  # asked; no response yet
+    BLOCKED = auto()  # refused because another response is active; asked again after that
+    RUNNING = auto()  # its response began
+    SETTLED = auto()
+
+
+class RequestTrigger(Enum):
+    """What moves a request."""
+
+    SEND = auto()
+    BEGAN = auto()
+    BUSY = auto()
+    SETTLE = auto()
+
+
+_R, _RT = RequestState, RequestTrigger
+
+REQUEST_TABLE: dict[RequestState, dict[RequestTrigger, RequestState]] = {
+    _R.OWED: {_RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
+    _R.QUEUED: {_RT.SEND: _R.SENT, _RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
+    _R.SENT: {_RT.BEGAN: _R.RUNNING, _RT.BUSY: _R.BLOCKED, _RT.SETTLE: _R.SETTLED},
+    _R.BLOCKED: {_RT.SEND: _R.SENT, _RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
+    _R.RUNNING: {_RT.BUSY: _R.BLOCKED, _RT.SETTLE: _R.SETTLED},
+    _R.SETTLED: {},
+}
+
+
+class Why(Enum):
+    """For whose sake a response is requested."""
+
+    TURN = auto()  # the provider should answer a committed turn by itself
+    TEXT = auto()
+    COMMIT = auto()
+    APPLICATION = auto()
+    TOOLS = auto()
+
+
+@attrs.define(eq=False)
+class Request:
+    """One obligation to produce a response."""
+
+    id: str
+    why: Why
+    options: ResponseOptions
+    nudge: NudgeClock
+    state: RequestState
+    refs: list[str] = attrs.field(factory=list)
+    retries: int = 0
+    not_before: float = 0.0
+
+    def fire(self, trigger: RequestTrigger) -> bool:
+        """Take the transition if there is one; whether there was."""
+        state = REQUEST_TABLE[self.state].get(trigger)
+        if state is None:
+            return False
+        self.state = state
+        return True
+
+
+# ================================================================ responses
+
+
+class ResponsePhase(Enum):
+    """Where a response is."""
+
+    ACTIVE = auto()  # the model is producing it
+    DYING = auto()  # cut off: no more output gets through, its terminal is awaited
+    ENDED = auto()  # terminal seen; audio is still to be heard, or calls are open
+    SILENCED = auto()  # ended, and cut off
+    GONE = auto()
+
+
+class ResponseTrigger(Enum):
+    """What moves a response."""
+
+    CUT = auto()
+    TERMINAL = auto()
+    QUIET = auto()
+
+
+_S, _ST = ResponsePhase, ResponseTrigger
+
+RESPONSE_TABLE: dict[ResponsePhase, dict[ResponseTrigger, ResponsePhase]] = {
+    _S.ACTIVE: {_ST.CUT: _S.DYING, _ST.TERMINAL: _S.ENDED},
+    _S.DYING: {_ST.TERMINAL: _S.SILENCED},
+    _S.ENDED: {_ST.CUT: _S.SILENCED, _ST.QUIET: _S.GONE},
+    _S.SILENCED: {_ST.QUIET: _S.GONE},
+    _S.GONE: {},
+}
+
+
+@attrs.define(eq=False)
+class OutputItem:
+    """An item of a response.  `text`: history has some of its text."""
+
+    kind: ItemKind
+    text: bool = False
+
+
+@attrs.define(eq=False)
+class Response:
+    """What is remembered of a response until it is heard and its calls are over."""
+
+    id: str
+    in_conversation: bool = True
+    request_id: str | None = None
+    phase: ResponsePhase = ResponsePhase.ACTIVE
+    answers: list[Request] = attrs.field(factory=list)
+    interrupted: bool = False  # Interrupted was said
+    progressed: bool = False  # some output came
+    sounded: bool = False  # it has spoken output
+    called: bool = False  # it called a tool
+    cancel_sent: bool = False
+    items: dict[str, OutputItem] = attrs.field(factory=dict)
+    parts: dict[tuple[str, int], Part] = attrs.field(factory=dict)
+    written: dict[tuple[str, int], list[str]] = attrs.field(factory=dict)
+    held: tuple[StopReason, Usage] | None = None  # its completion, until it has been heard
+
+    def fire(self, trigger: ResponseTrigger) -> bool:
+        """Take the transition if there is one; whether there was."""
+        phase = RESPONSE_TABLE[self.phase].get(trigger)
+        if phase is None:
+            return False
+        self.phase = phase
+        return True
+
+
+# ================================================================ the slot
+
+
+class ResponseSlot:
+    """Arbitrates the one response of the conversation.
+
+    Invariant:
+    - at most one response is `active`, and a request is sent only when none is and no create is
+      outstanding;
+    - every request settles exactly once, and is in none of the maps afterwards.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.active: Response | None = None
+        self.outstanding: Request | None = None
+        self.owed: Request | None = None  # the turn that the provider should answer by itself
+        self.live: dict[str, Response] = {}
+        self._queue: deque[Request] = deque()
+        self._aside: dict[str, Request] = {}  # out-of-band requests without a response yet
+        self._refs: dict[str, Request] = {}
+        self._unwanted: dict[
+            str, str
+        ] = {}  # refs of creates that nobody wants any more -> request id
+        self._ended: deque[str] = deque(maxlen=ENDED_IDS)
+
+    def sizes(self) -> dict[str, int]:
+        """How much is remembered about what has not ended."""
+        return {
+            "responses": len(self.live),
+            "requests_queued": len(self._queue),
+            "requests_outstanding": int(self.outstanding is not None),
+            "requests_owed": int(self.owed is not None),
+            "requests_out_of_band": len(self._aside),
+            "request_refs": len(self._refs),
+            "unwanted_refs": len(self._unwanted),
+        }
+
+    # ---------------------------------------------------------------- requests
+
+    def ask(self, options: ResponseOptions, why: Why, now: float) -> Request:
+        """Request a response; it is sent as soon as the slot is idle."""
+        if why is Why.TOOLS:
+            for waiting in self._queue:
+                if waiting.why is Why.TOOLS:
+                    return waiting
+        request = self._new(options, why, RequestState.QUEUED, now)
+        if options.in_conversation:
+            self._queue.append(request)
+            self.pump(now)
+        else:
+            self._aside[request.id] = request
+            self._create(request)
+            request.fire(RequestTrigger.SEND)
+        return request
+
+    def owe(self, now: float, why: Why = Why.TURN) -> None:
+        """The provider has what it should answer by itself."""
+        if self.owed is not None:
+            self.settle(self.owed, Superseded(by="turn"))
+        self._ctx.deadlines.cancel(("unwanted", ""))
+        self.owed = self._new(ResponseOptions(), why, RequestState.OWED, now)
+        self._arm(self.owed, now)
+
+    def _new(self, options: ResponseOptions, why: Why, state: RequestState, now: float) -> Request:
+        settings = self._ctx.settings
+        request = Request(
+            id=self._ctx.mint("req"),
+            why=why,
+            options=options,
+            nudge=NudgeClock(settings.nudge_timeout),
+            state=state,
+        )
+        self._ctx.deadlines.set(("request", request.id), now + settings.request_deadline)
+        self._refs[request.id] = request
+        return request
+
+    @property
+    def idle(self) -> bool:
+        """A request may be sent."""
+        return (
+            self.active is None
+            and self.outstanding is None
+            and (self._ctx.settings.echoes_refs or not self._unwanted)
+        )
+
+    def pump(self, now: float) -> None:
+        """Send the next request if the slot is idle."""
+        if not self._queue or not self.idle or not self._ctx.linked:
+            return
+        request = self._queue[0]
+        if request.not_before > now:
+            return
+        self._queue.popleft()
+        self.outstanding = request
+        self._create(request)
+        request.fire(RequestTrigger.SEND)
+        self._arm(request, now)
+
+    def _create(self, request: Request) -> None:
+        ref = self._ctx.mint("ask")
+        request.refs.append(ref)
+        self._refs[ref] = request
+        self._ctx.send(CreateResponse(ref=ref, options=request.options))
+
+    def _arm(self, request: Request, now: float) -> None:
+        request.nudge.arm(now)
+        if request.nudge.running:
+            self._ctx.deadlines.set(("nudge", request.id), request.nudge.deadline)
+
+    def settle(self, request: Request, outcome: RequestOutcome) -> None:
+        """The request ends here."""
+        if not request.fire(RequestTrigger.SETTLE):
+            return
+        if self.outstanding is request:
+            self.outstanding = None
+        if self.owed is request:
+            self.owed = None
+        if request in self._queue:
+            self._queue.remove(request)
+        self._aside.pop(request.id, None)
+        for ref in (request.id, *request.refs):
+            self._refs.pop(ref, None)
+        self._ctx.deadlines.cancel(("request", request.id))
+        self._ctx.deadlines.cancel(("nudge", request.id))
+        request.nudge.fire(NudgeTrigger.DISARM)
+        self._ctx.effects.append(SettleRequest(request.id, outcome))
+
+    def supersede(self, by: str, now: float, *, stop_owed: bool = False) -> None:
+        """Drop every request that has no response yet.
+
+        A response that comes for one of them nevertheless is cancelled as it begins.  `stop_owed`:
+        so is the one that the provider was about to make by itself.
+        """
+        settings = self._ctx.settings
+        for request in (*self._queue, self.outstanding, self.owed):
+            if request is None or request.state is RequestState.RUNNING:
+                continue
+            if request.state is not RequestState.BLOCKED:
+                for ref in request.refs:
+                    self._unwanted[ref] = request.id
+                    self._ctx.deadlines.set(("unwanted", ref), now + settings.cancel_deadline)
+            if request is self.owed and stop_owed:
+                self._ctx.deadlines.set(("unwanted", ""), now + settings.cancel_deadline)
+            self.settle(request, Superseded(by=by))
+
+    def lose_all(self, reason: str) -> None:
+        """No request will be answered any more."""
+        for request in dict.fromkeys(self._refs.values()):
+            self.settle(request, Lost(reason=reason))
+        for ref in self._unwanted:
+            self._ctx.deadlines.cancel(("unwanted", ref))
+        self._unwanted.clear()
+        self._ctx.deadlines.cancel(("unwanted", ""))
+        self._ctx.deadlines.cancel(("retry", ""))
+
+    # ---------------------------------------------------------------- what the provider said
+
+    def recently_ended(self, response_id: str) -> bool:
+        """The response was here and is dead."""
+        return response_id in self._ended
+
+    def begin(self, event: ResponseBegan, now: float) -> tuple[Response, bool] | None:
+        """A response exists.  None: it is known already.  The flag: nobody wants it."""
+        if event.response_id in self.live or event.response_id in self._ended:
+            return None
+        response = Response(event.response_id, event.in_conversation)
+        self.live[response.id] = response
+        if not event.in_conversation:
+            request = self._aside_for(event.ref)
+            if request is not None:
+                self._assign(request, response, now)
+            return response, False
+        request, unwanted = self._match(event.ref)
+        self.active = response
+        if request is not None:
+            self._assign(request, response, now)
+        if self.owed is not None and not unwanted and self.owed is not request:
+            # The conversation that it answers contains the turn: asking again would answer it
+            # twice.
+            self._assign(self.owed, response, now)
+        return response, unwanted
+
+    def displace(self, response: Response) -> None:
+        """Another response has begun in the conversation: no more output of this one is wanted."""
+        response.fire(ResponseTrigger.CUT)
+        if self.active is response:
+            self.active = None
+
+    def _aside_for(self, ref: str | None) -> Request | None:
+        if ref is not None:
+            request = self._refs.get(ref)
+            return request if request is not None and request.id in self._aside else None
+        if self._ctx.settings.echoes_refs:
+            return None
+        return next(iter(self._aside.values()), None)
+
+    def _match(self, ref: str | None) -> tuple[Request | None, bool]:
+        if ref is not None and ref in self._unwanted:
+            return None, self._take_unwanted(ref)
+        request = None if ref is None else self._refs.get(ref)
+        if request is None and not self._ctx.settings.echoes_refs:
+            if self._unwanted:
+                return None, self._take_unwanted(next(iter(self._unwanted)))
+            request = self.outstanding
+        if request is not None and request.state is not RequestState.RUNNING:
+            return request, False
+        # The provider began it by itself.
+        stop = ("unwanted", "")
+        unwanted = self.owed is None and stop in self._ctx.deadlines
+        self._ctx.deadlines.cancel(stop)
+        return None, unwanted
+
+    def _take_unwanted(self, ref: str) -> bool:
+        request_id = self._unwanted[ref]
+        for other in [key for key, value in self._unwanted.items() if value == request_id]:
+            self.forget_unwanted(other)
+        return True
+
+    def forget_unwanted(self, ref: str) -> None:
+        """Nothing will come of this create any more."""
+        self._unwanted.pop(ref, None)
+        self._ctx.deadlines.cancel(("unwanted", ref))
+
+    def _assign(self, request: Request, response: Response, now: float) -> None:
+        if request in self._queue:
+            self._queue.remove(request)
+        self._aside.pop(request.id, None)
+        if self.outstanding is request:
+            self.outstanding = None
+        if self.owed is request:
+            self.owed = None
+        request.fire(RequestTrigger.BEGAN)
+        response.answers.append(request)
+        if request.why is not Why.TURN or request.refs:
+            response.request_id = response.request_id or request.id
+        self._ctx.deadlines.cancel(("request", request.id))
+        # The answer was announced: from here the clock only waits for it to say something.
+        if request.options.in_conversation:
+            request.nudge.fire(NudgeTrigger.ACKNOWLEDGE)
+
+    def progress(self, response: Response) -> None:
+        """The response says something: nothing more to nudge."""
+        response.progressed = True
+        for request in response.answers:
+            request.nudge.fire(NudgeTrigger.DISARM)
+            self._ctx.deadlines.cancel(("nudge", request.id))
+
+    def busy(self, ref: str | None, fault: ProviderFault, now: float) -> bool:
+        """The provider refused a create because a response is active; whether that is settled."""
+        if ref is not None and ref in self._unwanted:
+            self.forget_unwanted(ref)
+            self.pump(now)
+            return True
+        request = self.outstanding if ref is None else self._refs.get(ref)
+        if request is None:
+            # A nudge that crossed the answer it asked for: its request is being answered, or was.
+            return True
+        if request.options.in_conversation is False:
+            return False
+        if request.state is RequestState.RUNNING:
+            if len(request.refs) == 1 and not self._ctx.settings.echoes_refs:
+                return self._misattributed(request, ref, fault, now)
+            return True
+        if request.why is Why.TURN:
+            # It is being answered, says the provider; the count of attempts stands.
+            request.nudge.fire(NudgeTrigger.ACKNOWLEDGE)
+            if self.outstanding is request:
+                self.outstanding = None
+            return True
+        return self._block(request, ref, fault, now)
+
+    def _misattributed(
+        self, request: Request, ref: str | None, fault: ProviderFault, now: float
+    ) -> bool:
+        # First come was not first served: the response that began was the provider's own.
+        for response in self.live.values():
+            if request in response.answers:
+                response.answers.remove(request)
+                if response.request_id == request.id:
+                    response.request_id = None
+        self._ctx.deadlines.set(("request", request.id), now + self._ctx.settings.request_deadline)
+        return self._block(request, ref, fault, now)
+
+    def _block(self, request: Request, ref: str | None, fault: ProviderFault, now: float) -> bool:
+        if not request.fire(RequestTrigger.BUSY):
+            return True
+        refused = ref or request.refs[-1]
+        request.refs.remove(refused)
+        self._refs.pop(refused, None)
+        if self.outstanding is request:
+            self.outstanding = None
+        request.retries += 1
+        if request.retries > self._ctx.settings.max_request_retries:
+            self._ctx.report(fault, CommandName.CREATE_RESPONSE, request_id=request.id)
+            self.settle(request, Refused(fault=fault))
+            self.pump(now)
+            return True
+        # It waits for a reason now: its clock starts again when it is sent again.
+        request.nudge.fire(NudgeTrigger.DISARM)
+        self._ctx.deadlines.cancel(("nudge", request.id))
+        self._queue.appendleft(request)
+        if self.active is None:
+            request.not_before = now + RETRY_DELAY
+            self._ctx.deadlines.set(("retry", ""), request.not_before)
+        return True
+
+    def refuse(self, ref: str, fault: ProviderFault, now: float) -> bool:
+        """The provider would not make the response; whether `ref` is a request's."""
+        if ref in self._unwanted:
+            self.forget_unwanted(ref)
+            self.pump(now)
+            return True
+        request = self._refs.get(ref)
+        if request is None:
+            return False
+        self._ctx.report(fault, CommandName.CREATE_RESPONSE, request_id=request.id)
+        if request.state is not RequestState.RUNNING:
+            self.settle(request, Refused(fault=fault))
+            self.pump(now)
+        return True
+
+    def finish(
+        self,
+        response: Response,
+        stop_reason: StopReason,
+        fault: ProviderFault | None,
+        lost: str | None,
+        now: float,
+    ) -> None:
+        """The terminal of `response`: settle what it answers and free the slot."""
+        outcome: RequestOutcome
+        if lost is not None:
+            outcome = Lost(reason=lost)
+        elif fault is not None and stop_reason is not StopReason.CANCELLED:
+            outcome = Refused(fault=fault)
+        else:
+            outcome = Answered(response_id=response.id, stop_reason=stop_reason)
+        for request in response.answers:
+            self.settle(request, outcome)
+        response.answers.clear()
+        if self.active is response:
+            self.active = None
+        self.pump(now)
+
+    def forget(self, response: Response) -> None:
+        """Nothing is left to say about the response."""
+        del self.live[response.id]
+        self._ended.append(response.id)
+
+    # ---------------------------------------------------------------- time
+
+    def on_nudge(self, request_id: str, now: float) -> None:
+        """A window of a request's clock is over."""
+        request = self._refs.get(request_id)
+        if request is None or not request.nudge.running:
+            return
+        clock, settings = request.nudge, self._ctx.settings
+        may_ask = self.idle or (self.active is None and self.outstanding is request)
+        if clock.phase is not NudgePhase.ACKNOWLEDGED and not may_ask:
+            clock.next_window(now)  # it waits for a reason: neither a nudge nor an attempt
+        elif clock.attempts >= settings.nudge_max_attempts:
+            self._stall(request, now)
+            return
+        else:
+            clock.attempts += 1
+            if clock.phase is not NudgePhase.ACKNOWLEDGED and settings.capabilities.nudge_supported:
+                self._nudge(request)
+            clock.next_window(now)
+        self._ctx.deadlines.set(("nudge", request.id), clock.deadline)
+
+    def _nudge(self, request: Request) -> None:
+        clock = request.nudge
+        clock.fire(NudgeTrigger.NUDGE)
+        self.outstanding = request
+        self._create(request)
+        self._ctx.events.append(
+            Nudged(
+                attempt=clock.attempts,
+                waited_ms=clock.waited_ms,
+                modality=request.options.modality or self._ctx.settings.modality,
+            )
+        )
+
+    def _stall(self, request: Request, now: float) -> None:
+        clock = request.nudge
+        clock.fire(NudgeTrigger.GIVE_UP)
+        self._ctx.events.append(Stalled(attempts=clock.attempts, waited_ms=clock.waited_ms))
+        for response in self.live.values():
+            if request in response.answers:
+                response.answers.remove(request)
+        self.settle(request, Lost(reason="the model stayed silent"))
+        self.pump(now)
+
+    def on_request_deadline(self, request_id: str, now: float) -> None:
+        """No response came in time."""
+        request = self._refs.get(request_id)
+        if request is not None:
+            seconds = self._ctx.settings.request_deadline
+            self.settle(request, Lost(reason=f"no response within {seconds:g} s"))
+            self.pump(now)
