@@ -9,7 +9,7 @@ from .smoke import measure, table
 
 @click.command()
 @click.option("--smoke", is_flag=True, help="The throughput smoke; also what runs without options.")
-def main(smoke: bool) -> None:  # noqa: FBT001
+def main(smoke: bool) -> None:
     """Measure what the runtime costs per event."""
     del smoke  # the only benchmark so far
     with table() as row:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from websockets.frames import OP_TEXT, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -44,7 +44,7 @@ def _converse(peer: socket.socket, blob: bytes) -> None:
             if isinstance(event, Request):
                 protocol.send_response(protocol.accept(event))
                 protocol.send_text(json.dumps(session_created()).encode())
-            elif isinstance(event, Frame) and event.opcode is OP_TEXT:
+            elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 message = json.loads(bytes(event.data))
                 if message["type"] == "session.update":
                     protocol.send_text(json.dumps(session_updated(message["session"])).encode())
