@@ -110,8 +110,8 @@ def _audio(n_bytes: int) -> str:
 def workload(name: str, responses: int, deltas: int) -> list[bytes]:
     """Frames of `responses` answers with `deltas` deltas each.
 
-    `text`: small written deltas; `transcript`: small spoken ones; `audio`: 8 KiB of base64 each; `mix`:
-    a spoken answer, three transcript deltas for every 4 KiB audio delta.
+    `text`: small written deltas; `transcript`: small spoken ones; `audio`: 8 KiB of base64 each;
+    `mix`: a spoken answer, three transcript deltas for every 4 KiB audio delta.
     """
     kinds = {
         "text": [(TEXT, " the quick brown")],

@@ -35,7 +35,7 @@ class EmbeddedProvider:
     options: ServerOptions = attrs.field(factory=ServerOptions)
     config: RealtimeConfig = attrs.field(factory=RealtimeConfig)
     connector: Connector | str = "websockets"
-    seed: int = 0
+    seed: int | None = None
 
     def capabilities(self) -> RealtimeCapabilities:
         """What the embedded model can do."""

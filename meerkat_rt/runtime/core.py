@@ -124,7 +124,6 @@ class SessionCore:
         self.reason: CloseReason | None = None
         self.error: LlmError | None = None
         self.unresponsive: dict[str, str] = {}  # call id -> tool name
-        self.dropped_frames = 0  # frames of a link that is no longer the current one
         self._timer: trio.CancelScope | None = None
         self._effects: dict[type, Callable[..., None]] = {
             Send: self._send,
@@ -149,13 +148,19 @@ class SessionCore:
         if transcript:
             self._apply(transcript, events)
         if events:
-            try:
-                self.events.put(events)
-            except ConsumerTooSlow as error:
-                self.request_close(
-                    CloseReason(by=ClosedBy.RUNTIME, text=str(error), clean=False), error
-                )
+            self.events.put(events)
+            if self.events.overflowing:
+                self._consumer_too_slow()
         self._set_timer()
+
+    def _consumer_too_slow(self) -> None:
+        text = (
+            f"the application left {self.events.waiting} events unread; the limit is "
+            f"{self.limits.waiting_events} (SessionLimits.waiting_events)"
+        )
+        self.request_close(
+            CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), ConsumerTooSlow(text)
+        )
 
     def observe(self, events: list[ProviderEvent], now: float) -> None:
         """One batch of provider events."""

@@ -39,8 +39,8 @@ def open_session(
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Open a session with `provider`; an async context manager that yields it ready.
 
-    Leaving the block, by any road, closes the session and leaves nothing behind: no task, no socket,
-    no timer.  An exception of the block comes out as it is.
+    Leaving the block, by any road, closes the session and leaves nothing behind: no task, no
+    socket, no timer.  An exception of the block comes out as it is.
 
     Raises:
         InvalidConfig, InvalidRequest: the configuration cannot work; nothing was connected.
@@ -75,9 +75,9 @@ class OpenAIRealtime:
 
     `config` says what the open config does not: voice, formats, turn detection, transcription...
     `connector` is "websockets" (the default), "trio-websocket", or one of your own.  `base_url` and
-    `key_header` serve compatible servers (Azure: `key_header="api-key"`); `organization`, `project` and
-    `safety_identifier` become the headers of those names.  `seed` makes the ids that a session mints
-    reproducible.  The key is never shown.
+    `key_header` serve compatible servers (Azure: `key_header="api-key"`); `organization`,
+    `project` and `safety_identifier` become the headers of those names.  `seed` makes the ids that
+    a session mints reproducible (default: random).  The key is never shown.
     """
 
     api_key: str = attrs.field(repr=False)
@@ -91,7 +91,7 @@ class OpenAIRealtime:
     connector: Connector = attrs.field(
         factory=lambda: connector_named("websockets"), converter=_connector
     )
-    seed: int = 0
+    seed: int | None = None
 
     def capabilities(self) -> RealtimeCapabilities:
         """What the canonical model can do."""

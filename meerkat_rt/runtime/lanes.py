@@ -13,7 +13,6 @@ import trio
 
 from ..model.events import MediaGap, OutputAudioChunk
 from ..turn.ports import AppendAudio, CommitAudio, CreateItem, CreateResponse, SendRaw
-from .errors import ConsumerTooSlow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -221,6 +220,11 @@ class EventLane:
         return self._control
 
     @property
+    def overflowing(self) -> bool:
+        """More control events wait than an application that reads lets pile up."""
+        return self._control > self._limits.waiting_events
+
+    @property
     def audio_bytes(self) -> int:
         """Bytes of output audio that wait and will be delivered."""
         return self._audio_bytes
@@ -228,11 +232,7 @@ class EventLane:
     # ---------------------------------------------------------------- writing
 
     def put(self, events: Iterable[RealtimeSessionEvent]) -> None:
-        """Queue events and wake the reader once.
-
-        Raises:
-            ConsumerTooSlow: more control events wait than allowed; these are queued all the same.
-        """
+        """Queue events and wake the reader once.  They are queued even when the lane overflows."""
         append = self._queue.append
         for event in events:
             if type(event) is OutputAudioChunk:
@@ -241,11 +241,6 @@ class EventLane:
                 append(event)
                 self._control += 1
         self._readable.set()
-        if self._control > self._limits.waiting_events:
-            raise ConsumerTooSlow(
-                f"the application left {self._control} events unread; "
-                f"the limit is {self._limits.waiting_events} (SessionLimits.waiting_events)"
-            )
 
     def _put_audio(self, event: OutputAudioChunk) -> None:
         size = len(event.chunk.data)

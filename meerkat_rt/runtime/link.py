@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 class Link:
     """One open connection.
 
-    `epoch` numbers the connections of a session.  `held` are events that arrived during the
-    handshake and belong to the conversation.  `ended` is set when the peer or the network ended it.
+    `held` are events that arrived during the handshake and belong to the conversation.  `ended` is
+    set when the peer or the network ended it.
     """
 
-    epoch: int
     transport: Transport
     dialect: Dialect
     session_id: str | None = None
@@ -39,7 +38,6 @@ class Link:
 
 async def open_link(
     *,
-    epoch: int,
     dialect: Dialect,
     connector: Connector,
     opening: Opening,
@@ -57,7 +55,7 @@ async def open_link(
     """
     transport = await _connect(dialect, connector, limits, hosts)
     try:
-        link = Link(epoch=epoch, transport=transport, dialect=dialect)
+        link = Link(transport=transport, dialect=dialect)
         await _shake_hands(link, opening, limits)
     except BaseException:
         await _abandon(transport)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def machine_settings(
     *,
     nudge_timeout_ms: int | None = None,
     nudge_max_attempts: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> MachineSettings:
     """What the machine must know of provider, configuration and limits.
 
@@ -65,7 +66,7 @@ def machine_settings(
         truncation_deadline=limits.truncation_acknowledgement,
         update_deadline=limits.update_acknowledgement,
         request_deadline=limits.response_request,
-        seed=seed,
+        seed=secrets.randbits(32) if seed is None else seed,
     )
 
 

@@ -46,7 +46,6 @@ async def supervise(
     """
     async with trio.open_nursery() as hosts:
         link = await links.open_link(
-            epoch=1,
             dialect=core.dialect,
             connector=connector,
             opening=opening,
