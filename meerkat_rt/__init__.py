@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .model import codec as codec
 from .model import events as events
 from .model import public as public
 from .model.conversation import AssistantMessage as AssistantMessage
