@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from ..model.conversation import StopReason
 from ..model.errors import InvalidRequest
-from ..model.events import AssistantTranscriptTruncated as TruncatedEvent
-from ..model.events import Interrupted, ProviderFault
+from ..model.events import Interrupted, OutputAudioChunk
 from ..model.transcript import (
     AssistantTranscriptTruncated,
     AssistantTurnCompleted,
     AssistantTurnInterrupted,
 )
-from .context import CommandName, SentCommand
+from .context import CommandName
 from .effects import FlushOutput
 from .playback import Cut, Part, PlaybackLedger, Verdict
-from .ports import CancelResponse, DeleteItem, ErrorMeaning, TruncateItem
-from .responses import Response, ResponsePhase, ResponseTrigger
+from .ports import CancelResponse
+from .records import Response, ResponsePhase, ResponseTrigger
+from .truncations import Truncations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,26 +29,9 @@ if TYPE_CHECKING:
     from ..model.conversation import Usage
     from .context import Context
     from .items import ItemMemory
-    from .ports import ItemDeleted, ItemTruncated
+    from .ports import ItemTruncated
     from .responses import ResponseSlot
     from .tools import ToolLedger
-
-REPLAN_FACTOR = (
-    0.9  # of the position that the provider refused; it then has less audio than it sent us
-)
-
-
-@attrs.define(eq=False)
-class Truncation:
-    """A cut that the provider was asked for.  `played_ms` and `text` are what was heard."""
-
-    item_id: str
-    content_index: int
-    response_id: str | None
-    played_ms: int
-    asked_ms: int
-    text: str | None
-    again: bool = False
 
 
 class Hearing:
@@ -64,6 +45,7 @@ class Hearing:
         self._slot = slot
         self._tools = tools
         self.ledger = PlaybackLedger(ctx.settings.output_format)
+        self.truncations = Truncations(ctx)
 
     def sizes(self) -> dict[str, int]:
         """How much is remembered about audio that has not been heard."""
@@ -116,6 +98,7 @@ class Hearing:
         """
         cut = [response for response in responses if response.fire(ResponseTrigger.CUT)]
         generating = [response for response in cut if response.phase is ResponsePhase.DYING]
+        self._drop_waiting(cut)
         for response in cut:
             self.announce(response)
             self._ctx.effects.append(FlushOutput(response.id))
@@ -132,6 +115,15 @@ class Hearing:
         for response in cut:
             self.quiesce(response)
         return stopped
+
+    def _drop_waiting(self, cut: list[Response]) -> None:
+        # What came in the same batch waits here, where the flush does not reach it.
+        ids = {response.id for response in cut}
+        self._ctx.events[:] = [
+            event
+            for event in self._ctx.events
+            if not (isinstance(event, OutputAudioChunk) and event.response_id in ids)
+        ]
 
     def announce(self, response: Response) -> None:
         """Say Interrupted, once a response."""
@@ -162,10 +154,10 @@ class Hearing:
             step.part.cut = True
             self.ledger.remove(step.part)
             if step.verdict is Verdict.TRUNCATE:
-                self._ask_truncation(step, now)
+                self.truncations.ask(step, now)
             elif step.verdict is Verdict.DELETE and step.part.item_id not in deleted:
                 deleted.add(step.part.item_id)
-                self._ask_deletion(step, now)
+                self.truncations.ask(step, now)
         for response in cut:
             if response.phase is ResponsePhase.DYING:
                 self._ctx.transcript.append(AssistantTurnInterrupted(response.id))
@@ -203,102 +195,42 @@ class Hearing:
             part.deltas for part in response.parts.values() if part.item_id == step.part.item_id
         ) or any(item_id == step.part.item_id for item_id, _ in response.written)
 
-    # ---------------------------------------------------------------- asking the provider
-
-    def _ask_truncation(self, step: Cut, now: float) -> None:
-        truncation = Truncation(
-            item_id=step.part.item_id,
-            content_index=step.part.content_index,
-            response_id=step.part.response_id,
-            played_ms=step.played_ms,
-            asked_ms=step.played_ms,
-            text=step.text,
-        )
-        if self._ctx.settings.capabilities.truncate_supported:
-            self._send_truncation(truncation, now)
-        else:
-            self._announce_truncation(truncation)
-
-    def _send_truncation(self, truncation: Truncation, now: float) -> str:
-        ref = self._ctx.mint("cut")
-        self._ctx.remember(
-            ref,
-            CommandName.TRUNCATE,
-            now + self._ctx.settings.truncation_deadline,
-            truncation,
-        )
-        self._ctx.send(
-            TruncateItem(
-                ref=ref,
-                item_id=truncation.item_id,
-                content_index=truncation.content_index,
-                audio_end_ms=truncation.asked_ms,
-            )
-        )
-        return ref
-
-    def _ask_deletion(self, step: Cut, now: float) -> None:
-        truncation = Truncation(
-            item_id=step.part.item_id,
-            content_index=step.part.content_index,
-            response_id=step.part.response_id,
-            played_ms=0,
-            asked_ms=0,
-            text="",
-        )
-        if not self._ctx.settings.capabilities.truncate_supported:
-            self._announce_truncation(truncation)
-            return
-        ref = self._ctx.mint("cut")
-        self._ctx.remember(
-            ref, CommandName.DELETE, now + self._ctx.settings.truncation_deadline, truncation
-        )
-        self._ctx.send(DeleteItem(ref=ref, item_id=step.part.item_id))
-
-    def _announce_truncation(self, truncation: Truncation) -> None:
-        self._ctx.events.append(
-            TruncatedEvent(
-                response_id=truncation.response_id,
-                item_id=truncation.item_id,
-                audio_played_ms=truncation.played_ms,
-                truncated_text=truncation.text,
-            )
-        )
-
     def truncate(self, item_id: str, content_index: int, played_ms: int, now: float) -> str:
-        """The application truncates an item itself.
+        """The application truncates an item itself; returns the reference.
 
         Raises:
-            InvalidRequest: the provider cannot truncate, or the position is negative.
+            InvalidRequest: the provider cannot truncate, the item is unknown, or a number is
+                negative.
         """
         if not self._ctx.settings.capabilities.truncate_supported:
             raise InvalidRequest("this provider cannot truncate what it said")
-        if played_ms < 0:
-            raise InvalidRequest(f"the played length must not be negative, not {played_ms} ms")
+        if played_ms < 0 or content_index < 0:
+            raise InvalidRequest("neither content index nor played length may be negative")
+        if item_id not in self._items.known:
+            raise InvalidRequest(f"there is no item {item_id!r}")
         part = self.ledger.get(item_id, content_index)
-        truncation = Truncation(
-            item_id=item_id,
-            content_index=content_index,
-            response_id=None,
-            played_ms=played_ms,
-            asked_ms=played_ms,
-            text=None,
-        )
-        if part is not None:
-            self.ledger.advance(now)
-            step = self.ledger.cut_at(part, played_ms)
-            truncation.response_id = part.response_id
-            truncation.played_ms = truncation.asked_ms = step.played_ms
-            truncation.text = step.text
-            self._apply_cut(part, step)
-        return self._send_truncation(truncation, now)
+        if part is None:
+            return self.truncations.again(item_id, content_index, played_ms, now)
+        self.ledger.advance(now)
+        step = self.ledger.cut_at(part, played_ms)
+        self._apply(step)
+        return self.truncations.ask(step, now)
 
-    def _apply_cut(self, part: Part, step: Cut) -> None:
-        response = self._slot.live.get(part.response_id)
-        heard = min(part.heard, float(part.received))
-        part.heard = max(heard, 0.0)
+    def truncated(self, event: ItemTruncated) -> None:
+        """The provider cut an item, because it was asked to or by itself."""
+        if self.truncations.acknowledged(event.item_id, event.content_index):
+            return
+        part = self.ledger.get(event.item_id, event.content_index)
+        if part is not None:
+            step = self.ledger.cut_at(part, event.audio_end_ms)
+            self.truncations.announce(step)
+            self._apply(step)
+
+    def _apply(self, step: Cut) -> None:
+        part = step.part
         part.cut = True
         self.ledger.remove(part)
+        response = self._slot.live.get(part.response_id)
         if response is None:
             return
         item = response.items.get(part.item_id)
@@ -306,73 +238,6 @@ class Hearing:
         if alive and item is not None and item.text:
             self._write_cut(response, step)
         self.settle_heard(response)
-
-    # ---------------------------------------------------------------- the provider's answers
-
-    def truncated(self, event: ItemTruncated) -> None:
-        """The provider cut an item, because it was asked to or by itself."""
-        for sent in self._ctx.sent.values():
-            truncation = sent.subject
-            if (
-                sent.name is CommandName.TRUNCATE
-                and truncation.item_id == event.item_id
-                and truncation.content_index == event.content_index
-            ):
-                self._ctx.acknowledge(sent.ref)
-                self._announce_truncation(truncation)
-                return
-        part = self.ledger.get(event.item_id, event.content_index)
-        if part is None:
-            return
-        step = self.ledger.cut_at(part, event.audio_end_ms)
-        self._announce_truncation(
-            Truncation(
-                item_id=part.item_id,
-                content_index=part.content_index,
-                response_id=part.response_id,
-                played_ms=step.played_ms,
-                asked_ms=step.played_ms,
-                text=step.text,
-            )
-        )
-        self._apply_cut(part, step)
-
-    def deleted(self, event: ItemDeleted) -> bool:
-        """The provider removed an item; whether we had asked for it."""
-        for sent in self._ctx.sent.values():
-            if sent.name is CommandName.DELETE and sent.subject.item_id == event.item_id:
-                self._ctx.acknowledge(sent.ref)
-                self._announce_truncation(sent.subject)
-                return True
-        return False
-
-    def truncation_refused(
-        self, sent: SentCommand, meaning: ErrorMeaning, fault: ProviderFault, now: float
-    ) -> None:
-        """The provider would not cut: try once more at an earlier position, then leave it."""
-        truncation = sent.subject
-        retry = (
-            sent.name is CommandName.TRUNCATE
-            and meaning is ErrorMeaning.TRUNCATION_REFUSED
-            and not truncation.again
-            and truncation.asked_ms > 0
-        )
-        if not retry:
-            self._ctx.refuse(sent.ref, fault)
-            self._ctx.report(fault, sent.name, response_id=truncation.response_id)
-            return
-        truncation.again = True
-        truncation.asked_ms = int(truncation.asked_ms * REPLAN_FACTOR)
-        # The same reference: whoever awaits this command awaits its last answer.
-        self._ctx.deadlines.set(("command", sent.ref), now + self._ctx.settings.truncation_deadline)
-        self._ctx.send(
-            TruncateItem(
-                ref=sent.ref,
-                item_id=truncation.item_id,
-                content_index=truncation.content_index,
-                audio_end_ms=truncation.asked_ms,
-            )
-        )
 
     # ---------------------------------------------------------------- completions of heard
     # responses
@@ -412,6 +277,15 @@ class Hearing:
         it.
         """
         for response in list(self._slot.live.values()):
+            self.release(response)
+            self.quiesce(response)
+
+    def close(self) -> None:
+        """The session ends: history gets what was said, and nothing is left to hear."""
+        for response in list(self._slot.live.values()):
+            for part in response.parts.values():
+                part.cut = True
+                self.ledger.remove(part)
             self.release(response)
             self.quiesce(response)
 

@@ -23,7 +23,7 @@ from ..model.transcript import RealtimeTranscriptRole, UserTranscriptFinal
 from .context import CommandName
 from .effects import FlushInput
 from .ports import ClearAudio, CommitAudio, CreateItem, ResponseOptions
-from .responses import Request, Why
+from .records import Why
 
 if TYPE_CHECKING:
     from .context import Context
@@ -86,8 +86,13 @@ class InputSide:
             self._turn_open = True
             self._ctx.events.append(TurnStarted())
 
+    def _end_turn(self) -> None:
+        self._turn_open = False
+        self._slot.user_speaks = False
+
     def speech_started(self, event: SpeechStarted, now: float) -> None:
         """The user began to speak."""
+        self._slot.user_speaks = True
         self._barge_in(now, provider_stops=self._provider_interrupts)
         self._hearing.release_all()
         self._ctx.events.append(
@@ -97,6 +102,7 @@ class InputSide:
 
     def speech_stopped(self, event: SpeechStopped, now: float) -> None:
         """The user stopped."""
+        self._slot.user_speaks = False
         self._ctx.events.append(
             InputSpeechStopped(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
         )
@@ -124,7 +130,7 @@ class InputSide:
             self._items.claim(item_id)
             self._await_transcription(item_id, now)
         self._ctx.events.append(TurnCommitted())
-        self._turn_open = False
+        self._end_turn()
         if own is None and self._provider_responds:
             self._slot.owe(now)
 
@@ -133,7 +139,7 @@ class InputSide:
         own = self._ctx.oldest(CommandName.CLEAR)
         if own is not None:
             self._ctx.acknowledge(own.ref)
-        self._turn_open = False
+        self._end_turn()
         self._ctx.events.append(InputAudioCleared())
 
     # ---------------------------------------------------------------- transcription
@@ -212,6 +218,13 @@ class InputSide:
         )
         self._items.settle(item_id)
 
+    def close(self) -> None:
+        """The session ends: history waits for no transcription any more."""
+        self._staged.clear()
+        fault = ProviderFault(code="session_closed", message="the session was closed")
+        for item_id in list(self._transcribing):
+            self._not_transcribed(item_id, 0, fault)
+
     def item_deleted(self, item_id: str) -> None:
         """An item left the conversation before anybody said what is in it."""
         if item_id in self._transcribing:
@@ -283,8 +296,7 @@ class InputSide:
             self._send_text(item_id, text, now, turn=True)
         if self._staged_audio:
             self._commit(now)
-        request: Request = self._slot.ask(options or ResponseOptions(), Why.COMMIT, now)
-        return request.id
+        return self._slot.ask(options or ResponseOptions(), Why.COMMIT, now).id
 
     def commit_audio(self, now: float) -> str:
         """Make the appended audio an item; requests nothing.  Returns the command's reference."""

@@ -20,7 +20,6 @@ from ..model.events import (
     ClosedBy,
     CloseReason,
     ProviderFault,
-    ProviderToolCall,
     RateLimitsUpdated,
     ToolOutcome,
     UnknownProviderEvent,
@@ -34,7 +33,9 @@ from .input import InputSide
 from .items import ItemMemory
 from .output import OutputSide
 from .ports import ErrorMeaning, ItemKind, ResponseOptions
-from .responses import ResponsePhase, ResponseSlot, Why
+from .records import ResponsePhase, Why
+from .responses import ResponseSlot
+from .server_tools import ServerTools
 from .tools import ToolLedger, error_text, result_text
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class SessionMachine:
         self._input = InputSide(self._ctx, self._items, self._slot, self._hearing)
         self._output = OutputSide(self._ctx, self._items, self._slot, self._tools, self._hearing)
         self._closed = False
-        self._server_tools: dict[str, str] = {}  # item id -> newest status, one entry an item
+        self._server_tools = ServerTools(self._ctx)
         out, user = self._output, self._input
         self._on: dict[type, Callable[[Any, float], None]] = {
             ports.AudioDelta: out.audio_delta,
@@ -85,7 +86,7 @@ class SessionMachine:
             ports.ItemTruncated: self._item_truncated,
             ports.ItemDeleted: self._item_deleted,
             ports.ToolCallsRevoked: self._calls_revoked,
-            ports.ServerToolProgress: self._server_tool,
+            ports.ServerToolProgress: self._server_tools.progress,
             ports.SessionUpdated: self._session_updated,
             ports.ProviderError: self._provider_error,
             ports.CommandRefused: self._command_refused,
@@ -148,6 +149,7 @@ class SessionMachine:
             **self._tools.sizes(),
             **self._hearing.sizes(),
             **self._input.sizes(),
+            **self._server_tools.sizes(),
             "commands": len(self._ctx.sent),
             "deadlines": len(self._ctx.deadlines),
         }
@@ -186,7 +188,10 @@ class SessionMachine:
         self._end_active(fault, "the session was closed", now)
         self._tools.cancel_all("the session was closed", now)
         self._ctx.fail_all(fault)
-        self._hearing.release_all()
+        self._input.close()
+        self._hearing.close()
+        self._server_tools.clear()
+        self._items.close_gaps()
         self._closed = True
         self._ctx.linked = False
         self._ctx.deadlines.clear()
@@ -252,10 +257,11 @@ class SessionMachine:
         return tuple(self._hearing.cut(self._hearing.interruptible(now), now, cancel=True))
 
     def truncate(self, item_id: str, content_index: int, played_ms: int, now: float) -> str:
-        """Cut a spoken item to what was played; returns the reference.
+        """Cut a spoken item to what was played; returns the reference.  More than came is clamped.
 
         Raises:
-            InvalidRequest: the provider cannot truncate, or `played_ms` is negative.
+            InvalidRequest: the provider cannot truncate, or the item is unknown, or a number is
+                negative.
         """
         return self._hearing.truncate(item_id, content_index, played_ms, now)
 
@@ -369,26 +375,13 @@ class SessionMachine:
         self._hearing.truncated(event)
 
     def _item_deleted(self, event: ports.ItemDeleted, now: float) -> None:
-        if not self._hearing.deleted(event):
+        if not self._hearing.truncations.deleted(event.item_id):
             self._input.item_deleted(event.item_id)
 
     # ---------------------------------------------------------------- tools of the provider
 
     def _calls_revoked(self, event: ports.ToolCallsRevoked, now: float) -> None:
         self._tools.revoke(event.call_ids, now)
-
-    def _server_tool(self, event: ports.ServerToolProgress, now: float) -> None:
-        if self._server_tools.get(event.item_id) == event.status:
-            return
-        self._server_tools[event.item_id] = event.status
-        self._ctx.events.append(
-            ProviderToolCall(
-                item_id=event.item_id,
-                tool_name=event.name,
-                arguments=event.arguments,
-                status=event.status,
-            )
-        )
 
     # ---------------------------------------------------------------- the session and its errors
 
@@ -437,7 +430,7 @@ class SessionMachine:
         if sent is None:
             self._ctx.report(fault)
         elif sent.name in (CommandName.TRUNCATE, CommandName.DELETE):
-            self._hearing.truncation_refused(sent, meaning, fault, now)
+            self._hearing.truncations.refused(sent, meaning, fault, now)
         else:
             self._ctx.refuse(sent.ref, fault)
             self._ctx.report(fault, sent.name)
@@ -467,7 +460,4 @@ class SessionMachine:
     def _on_command_deadline(self, ref: str, now: float) -> None:
         sent = self._ctx.expire(ref)
         if sent is not None and sent.name in (CommandName.TRUNCATE, CommandName.DELETE):
-            fault = ProviderFault(
-                code="timeout", message="the provider did not acknowledge the truncation"
-            )
-            self._ctx.report(fault, sent.name, response_id=sent.subject.response_id)
+            self._hearing.truncations.expired(sent)

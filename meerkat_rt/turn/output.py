@@ -23,7 +23,7 @@ from ..model.transcript import (
 )
 from .playback import Part
 from .ports import ItemKind, ResponseBegan, ResponseStatus
-from .responses import OutputItem, Response, ResponsePhase, ResponseTrigger
+from .records import OutputItem, Response, ResponsePhase, ResponseTrigger
 
 if TYPE_CHECKING:
     from .context import Context

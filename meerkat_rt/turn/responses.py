@@ -9,18 +9,15 @@ has to be nudged, so a nudge never competes with the answer that it asks for.
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-import attrs
-
-from ..model.conversation import StopReason, Usage
+from ..model.conversation import StopReason
 from ..model.events import Nudged, ProviderFault, Stalled
 from .context import CommandName
 from .effects import Answered, Lost, Refused, SettleRequest, Superseded
 from .nudge import NudgeClock, NudgePhase, NudgeTrigger
-from .playback import Part
-from .ports import CreateResponse, ItemKind, ResponseOptions
+from .ports import CreateResponse, ResponseOptions
+from .records import Request, RequestState, RequestTrigger, Response, ResponseTrigger, Why
 
 if TYPE_CHECKING:
     from .context import Context
@@ -31,143 +28,6 @@ RETRY_DELAY = 0.25  # seconds; a refusal by a response that we know nothing of
 ENDED_IDS = (
     256  # ids of dead responses that are still recognized; late frames come within one or two
 )
-
-# ================================================================ requests
-
-
-class RequestState(Enum):
-    """Where a request is."""
-
-    OWED = auto()  # the provider should answer without being asked
-    QUEUED = auto()  # waits for the slot
-    SENT = auto()  # asked; no response yet
-    BLOCKED = auto()  # refused because another response is active; asked again after that
-    RUNNING = auto()  # its response began
-    SETTLED = auto()
-
-
-class RequestTrigger(Enum):
-    """What moves a request."""
-
-    SEND = auto()
-    BEGAN = auto()
-    BUSY = auto()
-    SETTLE = auto()
-
-
-_R, _RT = RequestState, RequestTrigger
-
-REQUEST_TABLE: dict[RequestState, dict[RequestTrigger, RequestState]] = {
-    _R.OWED: {_RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
-    _R.QUEUED: {_RT.SEND: _R.SENT, _RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
-    _R.SENT: {_RT.BEGAN: _R.RUNNING, _RT.BUSY: _R.BLOCKED, _RT.SETTLE: _R.SETTLED},
-    _R.BLOCKED: {_RT.SEND: _R.SENT, _RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
-    _R.RUNNING: {_RT.BUSY: _R.BLOCKED, _RT.SETTLE: _R.SETTLED},
-    _R.SETTLED: {},
-}
-
-
-class Why(Enum):
-    """For whose sake a response is requested."""
-
-    TURN = auto()  # the provider should answer a committed turn by itself
-    TEXT = auto()
-    COMMIT = auto()
-    APPLICATION = auto()
-    TOOLS = auto()
-
-
-@attrs.define(eq=False)
-class Request:
-    """One obligation to produce a response."""
-
-    id: str
-    why: Why
-    options: ResponseOptions
-    nudge: NudgeClock
-    state: RequestState
-    refs: list[str] = attrs.field(factory=list)
-    retries: int = 0
-    not_before: float = 0.0
-
-    def fire(self, trigger: RequestTrigger) -> bool:
-        """Take the transition if there is one; whether there was."""
-        state = REQUEST_TABLE[self.state].get(trigger)
-        if state is None:
-            return False
-        self.state = state
-        return True
-
-
-# ================================================================ responses
-
-
-class ResponsePhase(Enum):
-    """Where a response is."""
-
-    ACTIVE = auto()  # the model is producing it
-    DYING = auto()  # cut off: no more output gets through, its terminal is awaited
-    ENDED = auto()  # terminal seen; audio is still to be heard, or calls are open
-    SILENCED = auto()  # ended, and cut off
-    GONE = auto()
-
-
-class ResponseTrigger(Enum):
-    """What moves a response."""
-
-    CUT = auto()
-    TERMINAL = auto()
-    QUIET = auto()
-
-
-_S, _ST = ResponsePhase, ResponseTrigger
-
-RESPONSE_TABLE: dict[ResponsePhase, dict[ResponseTrigger, ResponsePhase]] = {
-    _S.ACTIVE: {_ST.CUT: _S.DYING, _ST.TERMINAL: _S.ENDED},
-    _S.DYING: {_ST.TERMINAL: _S.SILENCED},
-    _S.ENDED: {_ST.CUT: _S.SILENCED, _ST.QUIET: _S.GONE},
-    _S.SILENCED: {_ST.QUIET: _S.GONE},
-    _S.GONE: {},
-}
-
-
-@attrs.define(eq=False)
-class OutputItem:
-    """An item of a response.  `text`: history has some of its text."""
-
-    kind: ItemKind
-    text: bool = False
-
-
-@attrs.define(eq=False)
-class Response:
-    """What is remembered of a response until it is heard and its calls are over."""
-
-    id: str
-    in_conversation: bool = True
-    request_id: str | None = None
-    phase: ResponsePhase = ResponsePhase.ACTIVE
-    answers: list[Request] = attrs.field(factory=list)
-    interrupted: bool = False  # Interrupted was said
-    progressed: bool = False  # some output came
-    sounded: bool = False  # it has spoken output
-    called: bool = False  # it called a tool
-    cancel_sent: bool = False
-    items: dict[str, OutputItem] = attrs.field(factory=dict)
-    parts: dict[tuple[str, int], Part] = attrs.field(factory=dict)
-    written: dict[tuple[str, int], list[str]] = attrs.field(factory=dict)
-    held: tuple[StopReason, Usage] | None = None  # its completion, until it has been heard
-
-    def fire(self, trigger: ResponseTrigger) -> bool:
-        """Take the transition if there is one; whether there was."""
-        phase = RESPONSE_TABLE[self.phase].get(trigger)
-        if phase is None:
-            return False
-        self.phase = phase
-        return True
-
-
-# ================================================================ the slot
 
 
 class ResponseSlot:
@@ -185,6 +45,7 @@ class ResponseSlot:
         self.outstanding: Request | None = None
         self.owed: Request | None = None  # the turn that the provider should answer by itself
         self.live: dict[str, Response] = {}
+        self.user_speaks = False
         self._queue: deque[Request] = deque()
         self._aside: dict[str, Request] = {}  # out-of-band requests without a response yet
         self._refs: dict[str, Request] = {}
@@ -526,6 +387,7 @@ class ResponseSlot:
             return
         clock, settings = request.nudge, self._ctx.settings
         may_ask = self.idle or (self.active is None and self.outstanding is request)
+        may_ask = may_ask and not self.user_speaks  # the model would talk over the user
         if clock.phase is not NudgePhase.ACKNOWLEDGED and not may_ask:
             clock.next_window(now)  # it waits for a reason: neither a nudge nor an attempt
         elif clock.attempts >= settings.nudge_max_attempts:

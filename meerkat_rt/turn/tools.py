@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model.conversation import JSON, ToolResult
     from .context import Context
     from .ports import ToolCalled
-    from .responses import Response
+    from .records import Response
 
 
 class CallState(Enum):
@@ -262,7 +262,7 @@ class ToolLedger:
         speak = not owner.interrupted
         if detached and call.spec.on_interrupt is InterruptPolicy.FINISH_AND_RESPOND:
             owner.respond = speak = True
-        if output is not None and owner.in_conversation:
+        if output is not None and owner.in_conversation and self._ctx.linked:
             owner.answered = True
             self._send_output(call, output, now, is_error=is_error, wants_response=speak)
         else:
