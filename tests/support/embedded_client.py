@@ -100,3 +100,8 @@ async def connect(url: str, *, headers=(), subprotocols=(), oracle: bool = True)
                 nursery.cancel_scope.cancel()
         finally:
             await trio.aclose_forcefully(stream)
+
+
+async def over_stream(nursery, stream, *, resource: str = "/v1/realtime?model=m", **kwargs):
+    """A client on any stream, which the caller closes."""
+    return Client(await wrap_client_stream(nursery, stream, "test", resource, **kwargs))
