@@ -772,7 +772,7 @@ async def test_a_write_that_fails_does_not_hide_what_the_peer_said(rig):
 async def test_a_second_reader_is_told_so(rig, nursery):
     nursery.start_soon(rig.transport.receive)
     await trio.testing.wait_all_tasks_blocked()
-    with pytest.raises(trio.BusyResourceError):
+    with pytest.raises(trio.BusyResourceError, match="receiving on this transport"):
         await rig.transport.receive()
     await rig.peer.say(b"x")  # and the first is none the worse
 
@@ -783,7 +783,7 @@ async def test_a_second_writer_is_told_so(open_kind, nursery):
         await rig.transport.send([b"x" * 5000])
     nursery.start_soon(rig.transport.send, [b"first"])
     await trio.testing.wait_all_tasks_blocked()
-    with pytest.raises(trio.BusyResourceError):
+    with pytest.raises(trio.BusyResourceError, match="sending on this transport"):
         await rig.transport.send([b"second"])
     if rig.stream is None:
         await rig.peer.hear()
