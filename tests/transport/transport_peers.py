@@ -14,12 +14,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
+import pytest
 import trio
 import trio.testing
 import wsproto
 from wsproto import events
 
-from meerkat_rt.transport import WebSocketTarget, connector
+from meerkat_rt.transport import TransportClosed, WebSocketTarget, connector
 from meerkat_rt.transport.memory import MemoryTransport, _Frame, _Wire
 
 if TYPE_CHECKING:
@@ -266,3 +267,21 @@ async def open_rig(
         rig = Rig(transport, peer, stream, woken)
     rig.transport.on_output(lambda: woken.append(trio.current_time()))
     return rig
+
+
+async def ended(rig) -> tuple[int | None, str, str]:
+    """How the reader is told that it is over; it is told the same again and again."""
+    with pytest.raises(TransportClosed) as first:
+        await rig.receive()
+    with pytest.raises(TransportClosed) as second:
+        await rig.receive()
+    assert str(first.value) == str(second.value)
+    assert first.value is not second.value
+    error = first.value
+    return error.code, error.reason, error.by
+
+
+async def refused(rig, *messages: bytes) -> tuple[int | None, str, str]:
+    with pytest.raises(TransportClosed) as caught:
+        await rig.transport.send(messages)
+    return caught.value.code, caught.value.reason, caught.value.by
