@@ -160,6 +160,9 @@ class Hearing:
                 self.truncations.ask(step, now)
         for response in cut:
             if response.phase is ResponsePhase.DYING:
+                for item_id, item in response.items.items():
+                    if item.text:
+                        self._items.place(item_id, content=True)
                 self._ctx.transcript.append(AssistantTurnInterrupted(response.id))
             else:
                 self.release(response)
@@ -263,8 +266,7 @@ class Hearing:
         stop_reason, usage = response.held
         response.held = None
         for item_id, item in response.items.items():
-            if not item.text:
-                self._items.skip(item_id)
+            self._items.place(item_id, content=item.text)
         self._items.close_gaps()
         self._ctx.transcript.append(
             AssistantTurnCompleted(response_id=response.id, stop_reason=stop_reason, usage=usage)

@@ -31,6 +31,7 @@ class ItemMemory:
         self.tail: str | None = None  # the newest item, None before the first
         self._seeds: set[str] = set()
         self._previous: dict[str, str] = {}
+        self._arrived_after: dict[str, str] = {}  # for items whose predecessor is not reported
         self._owner: dict[str, str] = {}  # assistant item -> response id
         self._gaps: dict[str, None] = {}
 
@@ -38,6 +39,7 @@ class ItemMemory:
         """How much is remembered about items that have not settled."""
         return {
             "item_predecessors": len(self._previous),
+            "item_arrivals": len(self._arrived_after),
             "item_owners": len(self._owner),
             "item_gaps": len(self._gaps),
         }
@@ -69,12 +71,16 @@ class ItemMemory:
             previous = None
         if not known:
             self.known[item_id] = False
+            # A gap is what something already follows.
+            if previous is None and self.tail is not None and item_id not in self._gaps:
+                self._arrived_after[item_id] = self.tail
             if previous in (None, self.tail) or previous not in self.known:
                 self.tail = item_id
         elif self.known[item_id] or item_id in self._previous or previous is None:
             return False
         if previous is not None:
             self._previous[item_id] = previous
+            self._arrived_after.pop(item_id, None)
             if previous not in self.known:
                 self._gaps[previous] = None
         self._gaps.pop(item_id, None)
@@ -104,6 +110,18 @@ class ItemMemory:
                 response_id=self._owner.get(item_id),
             )
         )
+
+    def place(self, item_id: str, *, content: bool) -> None:
+        """An assistant item is about to settle: without a predecessor, it follows what it came after.
+
+        Otherwise an answer would overtake a question whose words are still being recognized.
+        Without `content` it is skipped.
+        """
+        previous = self._arrived_after.get(item_id)
+        if not content:
+            self.skip(item_id, previous)
+        elif previous is not None and not self.settled(item_id):
+            self.observe(item_id, previous, RealtimeTranscriptRole.ASSISTANT)
 
     def adopt(self, item_id: str, response_id: str) -> None:
         """Remember whose item it is without writing anything down yet."""
@@ -135,6 +153,7 @@ class ItemMemory:
         """History is done with the item: keep only that."""
         self.known[item_id] = True
         self._previous.pop(item_id, None)
+        self._arrived_after.pop(item_id, None)
         self._owner.pop(item_id, None)
         self._gaps.pop(item_id, None)
 

@@ -167,9 +167,7 @@ class Hand:
     def item(self, response_id: str, item_id: str, previous: str | None = None) -> None:
         """The response has a message item."""
         self.see(
-            p.OutputItemBegan(
-                response_id=response_id, item_id=item_id, kind=p.ItemKind.ASSISTANT
-            ),
+            p.OutputItemBegan(response_id=response_id, item_id=item_id, kind=p.ItemKind.ASSISTANT),
             p.ItemAdded(item_id=item_id, previous_item_id=previous, kind=p.ItemKind.ASSISTANT),
         )
 
