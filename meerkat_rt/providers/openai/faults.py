@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------- redaction
 
-_DATA_URL = re.compile(r"data:[a-z0-9.+/-]*(?:;[a-z0-9=._-]+)*,[^\s\"'<>]*", re.IGNORECASE)
+_DATA_URL = re.compile(r"\bdata:[a-z0-9.+/-]*(?:;[a-z0-9=._-]+)*,[^\s\"'<>]*", re.IGNORECASE)
 _KEY = re.compile(r"\b(?:sk|ek)[-_][A-Za-z0-9_-]{8,}")
 
 
