@@ -17,6 +17,7 @@ from .engine import Engine as Engine
 from .handshake import AccessPolicy as AccessPolicy
 from .limits import ServerLimits as ServerLimits
 from .options import ServerOptions as ServerOptions
+from .provider import EmbeddedProvider as EmbeddedProvider
 from .quirks import Quirks as Quirks
 from .recognizer import RecognitionFailed as RecognitionFailed
 from .recognizer import Recognizer as Recognizer

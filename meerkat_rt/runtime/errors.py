@@ -1,4 +1,4 @@
-"""Errors of a live session, beside those of the model."""
+"""The namespace `meerkat_rt.errors`: errors of a live session, and those of the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,30 @@ from typing import ClassVar
 import attrs
 import trio
 
-from ..model.errors import LlmError
+from ..model.errors import AudioFormatMismatch as AudioFormatMismatch
+from ..model.errors import AuthenticationFailed as AuthenticationFailed
+from ..model.errors import ConnectionReset as ConnectionReset
+from ..model.errors import ContentFiltered as ContentFiltered
+from ..model.errors import ContextLengthExceeded as ContextLengthExceeded
+from ..model.errors import IncompleteResponse as IncompleteResponse
+from ..model.errors import InvalidApiKey as InvalidApiKey
+from ..model.errors import InvalidConfig as InvalidConfig
+from ..model.errors import InvalidInputShape as InvalidInputShape
+from ..model.errors import InvalidJson as InvalidJson
+from ..model.errors import InvalidRequest as InvalidRequest
+from ..model.errors import LlmError as LlmError
+from ..model.errors import ModelNotFound as ModelNotFound
+from ..model.errors import NetworkTimeout as NetworkTimeout
+from ..model.errors import QuotaExhausted as QuotaExhausted
+from ..model.errors import RateLimited as RateLimited
+from ..model.errors import RequestTooLarge as RequestTooLarge
+from ..model.errors import ServerError as ServerError
+from ..model.errors import ServerOverloaded as ServerOverloaded
+from ..model.errors import SessionExpired as SessionExpired
+from ..model.errors import StreamParseError as StreamParseError
+from ..model.errors import ToolCallSettled as ToolCallSettled
+from ..model.errors import UnknownProviderError as UnknownProviderError
+from ..model.errors import UnknownTag as UnknownTag
 from ..model.errors import _WithMessage as WithMessage
 from ..model.events import CloseReason
 

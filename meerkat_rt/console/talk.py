@@ -1,0 +1,290 @@
+"""`talk`: the main job.  Recorded speech in, a live session, and the proof that nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import nullcontext
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+import trio
+
+from meerkat_rt import (
+    AssistantMessage,
+    CloseReason,
+    OpenAIRealtime,
+    RealtimeSessionOpenConfig,
+    RealtimeTurningMode,
+    SessionLlmIdentity,
+    StopReason,
+    SystemMessage,
+    ToolSet,
+    Usage,
+    UserMessage,
+    events,
+    open_session,
+)
+from meerkat_rt.embedded import EmbeddedProvider, ServerOptions
+from meerkat_rt.runtime.errors import LlmError
+from meerkat_rt.testing.quiescence import quiescent_after
+
+from .audio import Loudspeaker, Microphone
+from .screen import JsonScreen, timeline
+from .wav import WavError, read_wav, write_wav
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meerkat_rt import RealtimeSession
+    from meerkat_rt.runtime.ports import RealtimeSessionFactory
+
+    from .screen import Screen
+
+RATE = 24_000  # Hz; what sessions take unless configured otherwise
+FAST = 20.0  # times faster than speech, with --fast
+PATIENCE = 60.0  # seconds at most for one part of the scenario, at speaking pace
+INTERRUPT_AFTER = 1.5  # seconds of an answer that are heard before the user cuts in
+
+STEPS = 5
+
+
+async def get_weather(city: str) -> dict[str, str | int]:
+    """Tell the present weather in a city."""
+    await trio.sleep(0.2)  # as long as asking somebody takes
+    return {"city": city, "weather": "sunny", "celsius": 24}
+
+
+@attrs.define(kw_only=True)
+class Summary:
+    """How a run went."""
+
+    transcript: tuple[UserMessage | AssistantMessage, ...] = ()
+    usage: Usage = attrs.field(factory=Usage)
+    closed: CloseReason | None = None
+    latencies_ms: list[float] = attrs.field(factory=list)
+    stopped: bool = False
+    heard: bytearray = attrs.field(factory=bytearray)
+    left_behind: str = "not checked"
+
+
+class Conversation:
+    """The scenario, played against one session."""
+
+    def __init__(
+        self, session: RealtimeSession, screen: Screen, summary: Summary, pace: float
+    ) -> None:
+        self._session = session
+        self._screen = screen
+        self._summary = summary
+        self._pace = pace
+        self.microphone = Microphone(session, RATE, pace)
+        self.loudspeaker = Loudspeaker(session, pace, summary.heard)
+        self._committed_at: float | None = None
+        self._spoken_ms = 0.0  # of the newest response
+        self._happened = trio.Condition()
+        self._answers = 0
+        self._interruptions = 0
+
+    async def run(self, first: bytes, second: bytes) -> None:
+        """Speak, be answered by way of a tool, speak again, interrupt the answer, be answered."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            nursery.start_soon(self.microphone.run)
+            nursery.start_soon(self.loudspeaker.run)
+            self._screen.step("you speak; the model looks something up and answers")
+            await self.microphone.say(first)
+            await self._until(lambda: self._answers >= 1)
+            await self.loudspeaker.wait_idle()
+            self._screen.step("you speak again; the model gives a long answer")
+            self._spoken_ms = 0.0
+            await self.microphone.say(second)
+            await self._until(lambda: self._spoken_ms >= INTERRUPT_AFTER * 1000)
+            await trio.sleep(INTERRUPT_AFTER / self._pace)
+            self._screen.step("you interrupt it in the middle of a sentence")
+            await self.microphone.say(first)
+            await self._until(lambda: self._interruptions >= 1)
+            self._screen.step("the model answers what you cut in with")
+            answered = self._answers
+            await self._until(lambda: self._answers > answered)
+            self._screen.step("you have heard enough, and leave")
+            nursery.cancel_scope.cancel(reason="the conversation is over")
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        with trio.fail_after(PATIENCE):
+            async with self._happened:
+                while not condition():
+                    await self._happened.wait()
+
+    async def _read(self) -> None:
+        async for event in self._session:
+            self._screen.event(event)
+            async with self._happened:
+                self._take(event)
+                self._happened.notify_all()
+
+    def _take(self, event: events.RealtimeSessionEvent) -> None:
+        now = trio.current_time()
+        match event:
+            case events.TurnCommitted():
+                self._committed_at = now
+            case events.ResponseStarted():
+                self._spoken_ms = 0.0
+            case events.OutputAudioChunk():
+                if self._committed_at is not None:
+                    self._summary.latencies_ms.append((now - self._committed_at) * 1000)
+                    self._committed_at = None
+                chunk = event.chunk
+                self._spoken_ms += chunk.format().duration_ms(len(chunk.data))
+                self.loudspeaker.put(event)
+            case events.Interrupted():
+                self._interruptions += 1
+                self.loudspeaker.silence(event.response_id)
+            case events.TurnCompleted(stop_reason=StopReason.END_TURN):
+                self._answers += 1
+            case _:
+                pass
+
+
+async def converse(
+    provider: RealtimeSessionFactory,
+    model: str,
+    screen: Screen,
+    summary: Summary,
+    *,
+    speech: tuple[bytes, bytes],
+    pace: float,
+) -> None:
+    """Hold the conversation.
+
+    Raises:
+        LlmError: the session could not be opened, or failed.
+    """
+    config = RealtimeSessionOpenConfig(
+        RealtimeTurningMode.PROVIDER_MANAGED,
+        SessionLlmIdentity(model=model),
+        seed_messages=[
+            SystemMessage("You are a friendly guide. Answer in two or three sentences.")
+        ],
+    )
+    session = None
+    try:
+        async with open_session(config, provider=provider, tools=ToolSet([get_weather])) as session:
+            screen.note(f"session {session.session_id} is ready")
+            await Conversation(session, screen, summary, pace).run(*speech)
+    finally:
+        if session is not None:
+            await _show_rest(session, screen)
+            summary.transcript, summary.usage = session.transcript, session.usage
+            summary.closed = session.closed
+
+
+async def _show_rest(session: RealtimeSession, screen: Screen) -> None:
+    """What was still queued, and the closing event."""
+    with trio.CancelScope(shield=True, relative_deadline=1.0):  # only reads what is there
+        try:
+            while (event := await session.next_event()) is not None:
+                screen.event(event)
+        except LlmError:
+            return  # it is being raised already, by whoever saw it first
+
+
+async def _run(
+    provider: RealtimeSessionFactory,
+    model: str,
+    screen: Screen,
+    *,
+    speech: tuple[bytes, bytes],
+    pace: float,
+    output: Path | None,
+) -> Summary:
+    summary = Summary()
+    with quiescent_after():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_on_interrupt, nursery.cancel_scope, summary)
+            await converse(provider, model, screen, summary, speech=speech, pace=pace)
+            nursery.cancel_scope.cancel(reason="the conversation is over")
+    summary.left_behind = "nothing: no task, no socket, no file, no thread"
+    screen.summary(summary)
+    if output is not None:
+        write_wav(output, bytes(summary.heard), RATE)
+        screen.note(f"what you heard is in {output}")
+    return summary
+
+
+async def _cancel_on_interrupt(scope: trio.CancelScope, summary: Summary) -> None:
+    with trio.open_signal_receiver(signal.SIGINT) as interrupts:
+        async for _ in interrupts:
+            summary.stopped = True
+            scope.cancel(reason="Ctrl-C")
+
+
+def _clip(name: str) -> bytes:
+    with resources.as_file(resources.files(__package__) / "data" / name) as path:
+        return read_wav(path, RATE).pcm
+
+
+@click.command()
+@click.option(
+    "--provider",
+    "name",
+    type=click.Choice(["embedded", "openai"]),
+    default="embedded",
+    show_default=True,
+    help="Who answers: a server inside this process, or OpenAI (needs a key).",
+)
+@click.option("--model", help="The model [default: embedded, or gpt-realtime-2.1].")
+@click.option("--api-key", envvar="OPENAI_API_KEY", help="OpenAI's key [env: OPENAI_API_KEY].")
+@click.option("--wav", type=click.Path(path_type=Path), help="Speech of your own (WAV, 8-48 kHz).")
+@click.option("--output", type=click.Path(path_type=Path), help="Write what was heard to a WAV.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
+@click.option("--fast", is_flag=True, help="Do not keep the pace of speech.")
+def talk(
+    name: str,
+    model: str | None,
+    api_key: str | None,
+    wav: Path | None,
+    output: Path | None,
+    as_json: bool,
+    fast: bool,
+) -> None:
+    """Hold a spoken conversation: recorded speech in, a tool call, a barge-in, a clean end."""
+    try:
+        recording = None if wav is None else read_wav(wav, RATE)
+        speech = (
+            (_clip("goforward.wav"), _clip("something.wav"))
+            if recording is None
+            else (recording.pcm, recording.pcm)
+        )
+    except WavError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    pace = FAST if fast else 1.0
+    provider: RealtimeSessionFactory
+    if name == "openai":
+        if not api_key:
+            click.echo("--provider openai needs a key: --api-key, or OPENAI_API_KEY.", err=True)
+            sys.exit(2)
+        provider, model = OpenAIRealtime(api_key=api_key), model or "gpt-realtime-2.1"
+    else:
+        provider = EmbeddedProvider(options=ServerOptions(pace=4.0 * pace))
+        model = model or "embedded"
+    with nullcontext(JsonScreen()) if as_json else timeline(STEPS) as screen:
+        if recording is not None and recording.note:
+            screen.note(f"{wav}: {recording.note}")
+        run = partial(_run, provider, model, screen, speech=speech, pace=pace, output=output)
+        try:
+            summary = trio.run(run)
+        except* (LlmError, WavError) as group:
+            for failure in group.exceptions:
+                click.echo(f"{type(failure).__name__}: {failure}", err=True)
+            raise SystemExit(1) from None
+        except* trio.TooSlowError:
+            click.echo("The conversation did not go on: the provider fell silent.", err=True)
+            raise SystemExit(1) from None
+    if summary.stopped:
+        sys.exit(130)
