@@ -445,7 +445,7 @@ class Engine:
                 f"{self._active.id}. Wait until the response is finished before creating a new "
                 "one.",
             )
-        if len(self._runs) > MOST_PARALLEL_RESPONSES:
+        if len(self._runs) >= MOST_PARALLEL_RESPONSES:
             raise Fault(
                 "rate_limit_exceeded",
                 f"At most {MOST_PARALLEL_RESPONSES} responses may run in parallel.",
