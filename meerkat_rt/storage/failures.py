@@ -1,0 +1,87 @@
+"""From what SQLite and the operating system say to the errors of a store."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .errors import (
+    NotAStore,
+    StoreBusy,
+    StoreCorrupted,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+    StoreWriteFailed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Whatever SQLite raises in here leaves as an error of the store at `path`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if not hasattr(error, "sqlite_errorcode"):
+            raise  # not SQLite's, but the module's: it was called wrongly
+        raise of_sqlite_error(error, path) from error
+
+
+def of_sqlite_error(error: sqlite3.Error, path: Path) -> StoreError:
+    """The error of the store."""
+    # Extended result codes carry the primary one in their lowest byte.
+    text, name = str(error), str(path)
+    match error.sqlite_errorcode & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return StoreFull(message=text, path=name)
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            return StoreReadOnly(message=text, path=name)
+        case sqlite3.SQLITE_CANTOPEN:
+            return _cannot_open(path, text)
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreBusy(message=text, path=name)
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_ERROR | sqlite3.SQLITE_CONSTRAINT:
+            # The latter two: a table, column or row is not there, or is there twice.
+            return StoreCorrupted(message=text, path=name)
+        case sqlite3.SQLITE_NOTADB:
+            return NotAStore(message="not a store of conversations", path=name)
+        case _:
+            return StoreWriteFailed(message=text, path=name)
+
+
+def of_os_error(error: OSError, path: Path) -> StoreError:
+    """The error of the store, for a file beside it."""
+    text, name = error.strerror or str(error), str(path)
+    if error.errno in _FULL:
+        return StoreFull(message=text, path=name)
+    if error.errno in _READ_ONLY:
+        return StoreReadOnly(message=text, path=name)
+    if error.errno in _MISSING:
+        return _cannot_open(path, text)
+    return StoreWriteFailed(message=text, path=name)
+
+
+def _cannot_open(path: Path, text: str) -> StoreError:
+    # SQLite says no more than that it cannot.
+    directory = path.parent
+    if not directory.is_dir():
+        return StoreUnavailable(message=f"no directory {directory}", path=str(path))
+    if path.is_dir():
+        return StoreUnavailable(message="is a directory", path=str(path))
+    if not path.exists() and os.access(directory, os.W_OK):
+        return StoreUnavailable(message="no such file", path=str(path))
+    if not os.access(directory, os.W_OK) or not os.access(path, os.W_OK):
+        return StoreReadOnly(message="the directory or the file is read-only", path=str(path))
+    return StoreUnavailable(message=text, path=str(path))

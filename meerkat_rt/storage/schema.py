@@ -1,0 +1,202 @@
+"""The tables of a store, how one is made, and how an older one is brought up to date.
+
+| table    | a row is                                 | written        | removed         |
+|----------|------------------------------------------|----------------|-----------------|
+| session  | a session: its counters                  | by each commit | never           |
+| message  | a canonical message                      | once           | never           |
+| journal  | a batch of events that no snapshot has   | once           | by the snapshot |
+| snapshot | the unsettled part of a session's state  | now and then   | by the next     |
+| item     | a settled item                           | once           | never           |
+| response | a response without unsettled items       | as it changes  | when it revives |
+| staged   | a text whose turn is not committed       | once           | when it was     |
+
+A body is JSON; its checksum covers the body, the table, the session and the row's key.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .errors import NotAStore, StoreReadOnly, StoreTooNew, StoreUnavailable
+from .failures import translated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APPLICATION_ID = 0x6D6B7274  # "mkrt", in the header of the file
+WAL_LIMIT = 4 * 1024 * 1024  # bytes of the write-ahead log that are kept between checkpoints
+
+_TABLES = """
+CREATE TABLE session (
+    key INTEGER PRIMARY KEY, session_id TEXT NOT NULL UNIQUE,
+    body BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE message (
+    session INTEGER NOT NULL, number INTEGER NOT NULL,
+    body BLOB NOT NULL, checksum BLOB NOT NULL,
+    PRIMARY KEY (session, number)) WITHOUT ROWID;
+CREATE TABLE journal (
+    session INTEGER NOT NULL, number INTEGER NOT NULL,
+    body BLOB NOT NULL, checksum BLOB NOT NULL,
+    PRIMARY KEY (session, number)) WITHOUT ROWID;
+CREATE TABLE snapshot (
+    session INTEGER PRIMARY KEY, body BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE item (
+    session INTEGER NOT NULL, seen INTEGER NOT NULL,
+    body BLOB NOT NULL, checksum BLOB NOT NULL,
+    PRIMARY KEY (session, seen)) WITHOUT ROWID;
+CREATE TABLE response (
+    session INTEGER NOT NULL, response_id BLOB NOT NULL,
+    body BLOB NOT NULL, checksum BLOB NOT NULL,
+    PRIMARY KEY (session, response_id)) WITHOUT ROWID;
+CREATE TABLE staged (
+    session INTEGER NOT NULL, number INTEGER NOT NULL, item_id BLOB NOT NULL,
+    body BLOB NOT NULL, checksum BLOB NOT NULL,
+    PRIMARY KEY (session, number), UNIQUE (session, item_id)) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_TABLES,)
+"""What leads from one schema version to the next; a new store goes through all of them."""
+
+
+@attrs.frozen(kw_only=True)
+class StoreOptions:
+    """How a store's file is used.
+
+    `sync`: a commit returns when the disk has it; without, it survives the death of the process but
+    not of the machine.  `busy_timeout`: seconds to wait for other sessions that are being written
+    to the same file (SQLite's own default, in Python, is 5).  `max_bytes`: the size that the file
+    may reach.  `snapshot_bytes`: how much journal may pile up before a snapshot replaces it, at
+    least; a restart replays at most that much, or as much as the unsettled text is long.
+    """
+
+    sync: bool = True
+    busy_timeout: float = 5.0
+    max_bytes: int | None = None
+    snapshot_bytes: int = 64 * 1024
+    migrations: Sequence[str] = MIGRATIONS
+
+
+def connect(path: Path, options: StoreOptions) -> sqlite3.Connection:
+    """Open the store for writing; make it, or bring it up to date, where that is needed.
+
+    Raises:
+        StoreError: it is not a store, too new, or cannot be opened or written.
+    """
+    with translated(path):
+        connection = _connect(f"{path.absolute().as_uri()}?mode=rwc", options)
+    try:
+        with translated(path):
+            # Before anything is written: the file may be somebody else's.
+            version = _version(connection, path, options)
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise StoreUnavailable(
+                    message="the file system cannot do write-ahead logging", path=str(path)
+                )
+            # EXTRA and FULL are the same with a write-ahead log.
+            connection.execute(f"PRAGMA synchronous = {'FULL' if options.sync else 'NORMAL'}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+            if options.max_bytes is not None:
+                page_size = connection.execute("PRAGMA page_size").fetchone()[0]
+                connection.execute(f"PRAGMA max_page_count = {options.max_bytes // page_size}")
+            if version < len(options.migrations):
+                _migrate(connection, path, options)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_read_only(path: Path, options: StoreOptions) -> sqlite3.Connection:
+    """Open the store for reading, whether or not somebody is writing.
+
+    Raises:
+        StoreError: it is not a store, too new, too old, or cannot be opened.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        return _open_read_only(uri, path, options)
+    except (StoreReadOnly, StoreUnavailable):
+        # In a directory that we must not write, SQLite has no place for the index of the log.  If
+        # there is no log, then there is no writer either, and the file is all there is.
+        if not path.is_file() or path.with_name(f"{path.name}-wal").exists():
+            raise
+        return _open_read_only(f"{uri}&immutable=1", path, options)
+
+
+def _open_read_only(uri: str, path: Path, options: StoreOptions) -> sqlite3.Connection:
+    with translated(path):
+        connection = _connect(uri, options)
+        try:
+            version = _version(connection, path, options)
+            if not version:
+                raise NotAStore(message="an empty file", path=str(path))
+            if version < len(options.migrations):
+                raise StoreReadOnly(
+                    message=f"schema {version} has to be brought up to {len(options.migrations)} "
+                    "by opening the store for writing",
+                    path=str(path),
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def check_version(connection: sqlite3.Connection, path: Path, options: StoreOptions) -> None:
+    """Within a transaction: nobody has migrated the store in the meantime.
+
+    Raises:
+        StoreTooNew: somebody has.
+    """
+    _version(connection, path, options)
+
+
+def _connect(uri: str, options: StoreOptions) -> sqlite3.Connection:
+    # One thread at a time uses it, but not always the same one.  No implicit transactions.
+    return sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=options.busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _version(connection: sqlite3.Connection, path: Path, options: StoreOptions) -> int:
+    # 0 for a file that is still empty.
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application_id != APPLICATION_ID:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application_id or version or tables:
+            raise NotAStore(message="another application's database", path=str(path))
+    known = len(options.migrations)
+    if version > known:
+        raise StoreTooNew(
+            message=f"written by a later version: schema {version}, known {known}",
+            path=str(path),
+            found=version,
+            known=known,
+        )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, options: StoreOptions) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have done it while this one waited.
+        version = _version(connection, path, options)
+        for number, script in enumerate(options.migrations[version:], version + 1):
+            for statement in filter(str.strip, script.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
