@@ -20,6 +20,12 @@ from ..model.conversation import JSON, Message, Usage
 from ..model.events import ProviderFault, RateLimit
 from ..model.media import ResponseModality
 
+
+def _size(data: bytes) -> str:
+    """What a repr shows of media and raw frames: they are long, and may hold what people said."""
+    return f"<{len(data)} bytes>"
+
+
 # ================================================================ events: the session
 
 
@@ -96,7 +102,7 @@ class UnknownFrame:
     """A well-formed frame of an unknown type."""
 
     type: str | None
-    raw: bytes
+    raw: bytes = attrs.field(repr=_size)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +110,7 @@ class ProtocolFault:
     """A frame that breaks the protocol; `message` says how.  It never ends the session."""
 
     message: str
-    raw: bytes
+    raw: bytes = attrs.field(repr=_size)
 
 
 # ================================================================ events: the user's input
@@ -284,7 +290,7 @@ class AudioDelta:
 
     response_id: str
     item_id: str
-    data: bytes
+    data: bytes = attrs.field(repr=_size)
     content_index: int = 0
 
 
@@ -436,7 +442,7 @@ ProviderEvent: TypeAlias = (
 class AppendAudio:
     """Input audio in the negotiated input format.  The only command of the media lane."""
 
-    data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
+    data: bytes = attrs.field(repr=_size)
 
 
 @attrs.frozen(kw_only=True)
