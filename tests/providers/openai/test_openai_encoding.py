@@ -355,6 +355,9 @@ def test_a_response_in_an_attached_call_leaves_the_calls_voice_alone():
         "conversation": "auto",
         "metadata": {"meerkat_request": "req_1"},
     }
+    spoken = response(ResponseOptions(modality=ResponseModality.AUDIO), by)
+    assert spoken["output_modalities"] == ["audio"]
+    assert "audio" not in spoken
     by = dialect(call_id="rtc_1", config=RealtimeConfig(modalities=["audio"], voice="cedar"))
     assert response(by=by)["audio"]["output"]["voice"] == "cedar"
 

@@ -268,6 +268,14 @@ def test_an_id_that_was_called_twice_makes_two_pairs():
     ]
 
 
+def test_results_of_one_id_answer_its_calls_in_order():
+    first, second, one, two = items(
+        AssistantMessage(blocks=[use("c"), use("c")]), results(("c", "one"), ("c", "two"))
+    )
+    assert (one["call_id"], one["output"]) == (first["call_id"], "one")
+    assert (two["call_id"], two["output"]) == (second["call_id"], "two")
+
+
 @pytest.mark.parametrize("original", ["x" * 33, "a b", "é", "", "a.b", "toolu:1"])
 def test_call_ids_are_made_to_fit_the_protocol(original):
     first, second = items(AssistantMessage(blocks=[use(original)]), results((original, "x")))
