@@ -8,9 +8,9 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from ...model.conversation import JSON, Provider, SystemMessage
+from ...model.conversation import JSON, Provider, SystemMessage, ToolDef
 from ...model.errors import InvalidConfig, InvalidRequest
-from ...model.live_config import McpTool, RealtimeConfig
+from ...model.live_config import McpTool, RealtimeConfig, ToolDefinition
 from ...model.media import (
     RealtimeCapabilities,
     RealtimeInputKind,
@@ -37,7 +37,6 @@ from .wire_json import to_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...model.conversation import ToolDef
     from ...model.errors import LlmError
     from ...model.events import CloseReason, ProviderFault
     from ...model.live_config import SessionUpdateConfig
@@ -158,6 +157,22 @@ class OpenAIDialect:
             echoes_refs=True,
             ping_interval=PING_INTERVAL,
             session_cap=SESSION_CAP,
+        )
+
+    @property
+    def functions(self) -> tuple[ToolDef, ...]:
+        """Functions of the `RealtimeConfig`.  Advertised where the session has none of its own.
+
+        They have no handler: their calls are the application's to answer.
+        """
+        return tuple(
+            ToolDef(
+                name=tool.name,
+                description=tool.description or "",
+                input_schema={} if tool.parameters is None else tool.parameters,
+            )
+            for tool in self.config.tools or ()
+            if isinstance(tool, ToolDefinition)
         )
 
     # ------------------------------------------------------------ configuration

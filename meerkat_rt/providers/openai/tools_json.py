@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def function_tool(tool: ToolDef | ToolDefinition) -> dict[str, JSON]:
-    """A function tool.  A blank description is left out."""
+    """A function tool.  A blank description and an empty schema are left out."""
     wire: dict[str, JSON] = {"type": "function", "name": tool.name}
     if tool.description and tool.description.strip():
         wire["description"] = tool.description
     parameters = tool.parameters if isinstance(tool, ToolDefinition) else tool.input_schema
-    if parameters is not None:
+    if parameters:
         wire["parameters"] = dict(parameters)
     return wire
 

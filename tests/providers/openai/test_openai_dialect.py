@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from openai_dialect_kit import EXPLICIT, MANAGED, MODEL, dialect, frame, generated_frames
+from openai_dialect_kit import (
+    EXPLICIT,
+    MANAGED,
+    MODEL,
+    dialect,
+    frame,
+    generated_frames,
+    open_config,
+)
 
+from meerkat_rt.model.conversation import ToolDef
 from meerkat_rt.model.errors import InvalidConfig
-from meerkat_rt.model.live_config import NULL, RealtimeConfig, VadConfig
+from meerkat_rt.model.live_config import (
+    NULL,
+    McpTool,
+    RealtimeConfig,
+    ToolDefinition,
+    VadConfig,
+)
 from meerkat_rt.model.media import (
     RealtimeAudioFormat,
     RealtimeInputKind,
@@ -209,6 +224,23 @@ def test_what_a_models_name_says_about_reasoning(model, known):
 def test_of_an_unknown_model_nothing_is_assumed_and_nothing_forbidden():
     config = RealtimeConfig(parallel_tool_calls=True).with_reasoning("low")
     assert dialect(config=config, model="my-deployment").model == "my-deployment"
+
+
+def test_functions_of_the_config_are_told_to_the_runtime_and_servers_are_not():
+    server = McpTool(server_label="s", server_url="https://example.com")
+    tools = [ToolDefinition("f", "does", {"type": "object"}), ToolDefinition("g"), server]
+    assert dialect(config=RealtimeConfig(tools=tools)).functions == (
+        ToolDef(name="f", description="does", input_schema={"type": "object"}),
+        ToolDef(name="g", input_schema={}),
+    )
+    assert dialect().functions == ()
+
+
+def test_functions_of_the_config_may_come_back_as_advertised_tools():
+    by = dialect(config=RealtimeConfig(tools=[ToolDefinition("f"), ToolDefinition("g", "does")]))
+    wire = by.projection(open_config(), by.functions)
+    assert wire == by.projection(open_config(), ())
+    assert [tool["name"] for tool in wire["tools"]] == ["f", "g"]
 
 
 # ---------------------------------------------------------------- frames
