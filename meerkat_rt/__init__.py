@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import transcript as transcript
+from .model import codec as codec
 from .model import events as events
 from .model import public as public
 from .model.conversation import AssistantMessage as AssistantMessage

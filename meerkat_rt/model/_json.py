@@ -7,17 +7,38 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-NAME: Final = "meerkat_rt.json_name"
-OMIT_DEFAULT: Final = "meerkat_rt.json_omit_default"
-ABSENT: Final = "meerkat_rt.json_absent"
+import attrs
+
+_KEY: Final = "meerkat_rt.json"
 
 
-def json_field(
-    *, name: str | None = None, omit_default: bool = False, absent: bool = False
-) -> dict[str, Any]:
-    """Metadata of an attrs field.
+@attrs.frozen(kw_only=True)
+class JsonField:
+    """The marks of one field.
 
     `name`: its key in JSON.  `omit_default`: left out when it has its default value.  `absent`: it
-    serves the process only, and is in no JSON form.
+    serves the process only, and is in no JSON form.  `flatten`: the keys of its object stand beside
+    the other fields, its tag under the field's name.  `plain_text`: one block of text is written as
+    a string.  `null`: what an explicit null stands for.
     """
-    return {NAME: name, OMIT_DEFAULT: omit_default, ABSENT: absent}
+
+    name: str | None = None
+    omit_default: bool = False
+    absent: bool = False
+    flatten: bool = False
+    plain_text: bool = False
+    null: Any = None
+
+
+_UNMARKED: Final = JsonField()
+
+
+def json_field(**marks: Any) -> dict[str, Any]:
+    """Metadata for `attrs.field`: the given marks of a `JsonField`."""
+    return {_KEY: JsonField(**marks)}
+
+
+def marks_of(field: attrs.Attribute[Any]) -> JsonField:
+    """The marks of a field."""
+    marks: JsonField = field.metadata.get(_KEY, _UNMARKED)
+    return marks

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 import attrs
 from attrs import validators
+
+from ._json import json_field
 
 JSON: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list, or dict with str keys."""
@@ -86,6 +88,7 @@ class UriRef:
 
 ImageSource: TypeAlias = InlineData | BlobRef
 VideoSource: TypeAlias = InlineData | UriRef
+"""In JSON their keys stand in the block itself, tagged on `source`: inline, blob, uri."""
 
 
 @attrs.frozen
@@ -104,7 +107,7 @@ class ImageContent:
     """A picture."""
 
     media_type: str
-    source: ImageSource
+    source: ImageSource = attrs.field(metadata=json_field(flatten=True))
 
     def text_projection(self) -> str:
         """The block as text: a marker with the media type."""
@@ -117,7 +120,7 @@ class VideoContent:
 
     media_type: str
     duration_ms: int = attrs.field(validator=_count)
-    source: VideoSource
+    source: VideoSource = attrs.field(metadata=json_field(flatten=True))
 
     def text_projection(self) -> str:
         """The block as text: a marker with the media type."""
@@ -171,7 +174,9 @@ class ToolResult:
     """What a tool answered.  `content` may be given as a plain string."""
 
     tool_use_id: str
-    content: tuple[ContentBlock, ...] = attrs.field(converter=_as_blocks)
+    content: tuple[ContentBlock, ...] = attrs.field(
+        converter=_as_blocks, metadata=json_field(plain_text=True)
+    )
     is_error: bool = False
 
     def text_content(self) -> str:
@@ -204,7 +209,7 @@ class AssistantTranscript:
 
     text: str
     source: TranscriptSource = TranscriptSource.SPOKEN
-    truncated: bool = False
+    truncated: bool = attrs.field(default=False, metadata=json_field(omit_default=True))
 
 
 @attrs.frozen
@@ -235,7 +240,7 @@ class AssistantImage:
     """A picture that the model made."""
 
     media_type: str
-    source: ImageSource
+    source: ImageSource = attrs.field(metadata=json_field(flatten=True))
 
 
 AssistantBlock: TypeAlias = (
@@ -262,7 +267,9 @@ class SystemNoticeMessage:
 
     kind: str
     body: str | None = None
-    blocks: tuple[ContentBlock, ...] = attrs.field(default=(), converter=_as_blocks)
+    blocks: tuple[ContentBlock, ...] = attrs.field(
+        default=(), converter=_as_blocks, metadata=json_field(omit_default=True)
+    )
 
     def text_content(self) -> str:
         """The notice as text: body, then blocks, joined by newlines."""
@@ -281,11 +288,15 @@ class UserMessage:
         return "\n".join(filter(None, (block.text_projection() for block in self.content)))
 
 
+def _as_assistant_blocks(blocks: Iterable[AssistantBlock]) -> tuple[AssistantBlock, ...]:
+    return tuple(blocks)
+
+
 @attrs.frozen(kw_only=True)
 class AssistantMessage:
     """What the model said: blocks in the order it said them."""
 
-    blocks: tuple[AssistantBlock, ...] = attrs.field(converter=tuple)
+    blocks: tuple[AssistantBlock, ...] = attrs.field(converter=_as_assistant_blocks)
     stop_reason: StopReason = StopReason.END_TURN
     usage: Usage | None = None
 
@@ -322,6 +333,11 @@ class Provider(StrEnum):
     GEMINI = "gemini"
     SELF_HOSTED = "self_hosted"
     OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Provider | None:
+        # Older records spell it as a machine would split it.
+        return cls.OPENAI if value == "open_a_i" else None
 
 
 @attrs.frozen(kw_only=True)

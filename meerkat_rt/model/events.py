@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import attrs
 
+from ._json import json_field
 from .conversation import JSON, AssistantMessage, StopReason, Usage, UserMessage
 from .media import RealtimeAudioChunk, RealtimeVideoChunk, ResponseModality
 from .transcript import RealtimeTranscriptEvent
@@ -322,9 +323,12 @@ class ProviderErrorReported(_SessionEvent):
 
 @attrs.frozen(kw_only=True)
 class UnknownProviderEvent(_SessionEvent):
-    """A frame of a type that this runtime does not know.  `raw` is the frame as it came."""
+    """A frame of a type that this runtime does not know.  `raw` is the frame as it came.
 
-    type: str | None
+    In JSON `type` is the tag of the event, and the frame's is called `provider_type`.
+    """
+
+    type: str | None = attrs.field(metadata=json_field(name="provider_type"))
     raw: bytes
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from . import _checks as check
+from ._json import json_field
 from .media import RealtimeAudioFormat
 
 
@@ -115,7 +116,9 @@ class VadConfig:
     answering when the user speaks (also where `create_response` is False).
     """
 
-    mode: VadMode = attrs.field(default=VadMode.SERVER_VAD, converter=_mode)
+    mode: VadMode = attrs.field(
+        default=VadMode.SERVER_VAD, converter=_mode, metadata=json_field(name="type")
+    )
     silence_duration_ms: int | None = attrs.field(validator=check.number(0, integer=True))
     threshold: float | None = attrs.field(default=None, validator=check.number(0, 1))
     prefix_padding_ms: int | None = attrs.field(

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from . import _checks as check
+from ._json import json_field
 from .conversation import JSON
 from .errors import InvalidConfig
 from .input_config import NULL as NULL
@@ -224,6 +225,7 @@ class RealtimeConfig:
         default=None,
         converter=_turn_detection,
         validator=check.is_a(VadConfig, what="a VadConfig, NULL or None"),
+        metadata=json_field(null={"type": "none"}),
     )
     tools: tuple[ToolSpec, ...] | None = attrs.field(default=None, converter=_tools)
     tool_choice: ToolChoice | None = attrs.field(default=None, converter=_tool_choice)

@@ -11,6 +11,8 @@ from typing import TypeAlias
 import attrs
 from attrs import validators
 
+from ._json import json_field
+
 
 class RealtimeTurningMode(StrEnum):
     """Who decides that the user's turn has ended.
@@ -93,9 +95,15 @@ class RealtimeCapabilities:
     infer its turn ends.
     """
 
-    input_kinds: tuple[RealtimeInputKind, ...] = ()
-    output_kinds: tuple[RealtimeOutputKind, ...] = ()
-    turning_modes: tuple[RealtimeTurningMode, ...] = ()
+    input_kinds: tuple[RealtimeInputKind, ...] = attrs.field(
+        default=(), metadata=json_field(omit_default=True)
+    )
+    output_kinds: tuple[RealtimeOutputKind, ...] = attrs.field(
+        default=(), metadata=json_field(omit_default=True)
+    )
+    turning_modes: tuple[RealtimeTurningMode, ...] = attrs.field(
+        default=(), metadata=json_field(omit_default=True)
+    )
     interrupt_supported: bool = False
     transcript_supported: bool = False
     tool_lifecycle_events_supported: bool = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from ._json import json_field
 from .conversation import Message, PendingSystemContextAppend, SessionLlmIdentity, ToolDef
 from .errors import InvalidRequest
 from .media import RealtimeTurningMode
@@ -45,7 +46,7 @@ class RealtimeSessionOpenConfig:
     visible_tools: tuple[ToolDef, ...] = attrs.field(default=(), converter=_tuple)
     seed_messages: tuple[Message, ...] = attrs.field(default=(), converter=_tuple)
     runtime_system_context: tuple[PendingSystemContextAppend, ...] = attrs.field(
-        default=(), converter=_tuple, kw_only=True
+        default=(), converter=_tuple, kw_only=True, metadata=json_field(omit_default=True)
     )
     response_nudge_timeout_ms: int | None = attrs.field(
         default=None, kw_only=True, validator=validators.optional(validators.gt(0))
