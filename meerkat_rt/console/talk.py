@@ -198,11 +198,14 @@ async def _run(
     model: str,
     screen: Screen,
     *,
+    note: str,
     speech: tuple[bytes, bytes],
     pace: float,
     output: Path | None,
 ) -> Summary:
     summary = Summary()
+    if note:
+        screen.note(note)
     with quiescent_after():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_interrupt, nursery.cancel_scope, summary)
@@ -274,9 +277,10 @@ def talk(
         provider = EmbeddedProvider(options=ServerOptions(pace=4.0 * pace))
         model = model or "embedded"
     with nullcontext(JsonScreen()) if as_json else timeline(STEPS) as screen:
-        if recording is not None and recording.note:
-            screen.note(f"{wav}: {recording.note}")
-        run = partial(_run, provider, model, screen, speech=speech, pace=pace, output=output)
+        note = "" if recording is None or not recording.note else f"{wav}: {recording.note}"
+        run = partial(
+            _run, provider, model, screen, note=note, speech=speech, pace=pace, output=output
+        )
         try:
             summary = trio.run(run)
         except* (LlmError, WavError) as group:

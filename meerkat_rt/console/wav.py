@@ -85,14 +85,15 @@ def read_wav(path: Path, rate: int) -> Recording:
 def _samples(data: bytes, width: int) -> Samples:
     """Samples of 1 to 4 bytes as numbers from -1 to 1."""
     if width == 1:  # unsigned, unlike all others
-        return (np.frombuffer(data, np.uint8).astype(np.float64) - 128) / 128
+        unsigned: Samples = np.frombuffer(data, np.uint8).astype(np.float64)
+        return (unsigned - 128) / 128
     if width == 3:
         wide = np.zeros((len(data) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
         data, width = wide.tobytes(), 4
     kind = {2: "<i2", 4: "<i4"}[width]
     samples: Samples = np.frombuffer(data, kind).astype(np.float64)
-    return samples / 2 ** (8 * width - 1)
+    return samples / float(2 ** (8 * width - 1))
 
 
 def write_wav(path: Path, pcm: bytes, rate: int) -> None:
@@ -102,7 +103,7 @@ def write_wav(path: Path, pcm: bytes, rate: int) -> None:
         WavError: the file cannot be written.
     """
     try:
-        with wave.open(str(path), "wb") as file:
+        with path.open("wb") as raw, wave.open(raw, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(rate)
