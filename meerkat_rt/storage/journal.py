@@ -326,20 +326,12 @@ class JournalWriter:
         body = to_bytes(attrs.asdict(counters))
         sum_ = self._sum("session", "", body)
         if self._key is None:
-            cursor = self._connection.execute(
-                "INSERT INTO session VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (key, self._session_id, body, sum_),
+            self._connection.execute(
+                "INSERT INTO session VALUES (?, ?, ?, ?)", (key, self._session_id, body, sum_)
             )
         else:
-            cursor = self._connection.execute(
-                "UPDATE session SET body = ?, checksum = ? WHERE key = ? AND checksum = ?",
-                (body, sum_, key, self._checksum),
-            )
-        if cursor.rowcount != 1:
-            # The lock should make this impossible; on some network file systems it locks nothing.
-            self._closed = "another writer has written to the session in spite of the lock"
-            raise SessionLocked(
-                message=self._closed, path=str(self._path), session_id=self._session_id
+            self._connection.execute(
+                "UPDATE session SET body = ?, checksum = ? WHERE key = ?", (body, sum_, key)
             )
         return key, counters, sum_
 
@@ -349,6 +341,7 @@ class JournalWriter:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 check_version(self._connection, self._path, self._options)
+                self._check_owner()
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -356,6 +349,17 @@ class JournalWriter:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _check_owner(self) -> None:
+        # The lock should make it impossible; on some network file systems it locks nothing.
+        row = self._connection.execute(
+            "SELECT checksum FROM session WHERE session_id = ?", (self._session_id,)
+        ).fetchone()
+        if (b"" if row is None else row[0]) != self._checksum:
+            self._closed = "another writer has written to the session in spite of the lock"
+            raise SessionLocked(
+                message=self._closed, path=str(self._path), session_id=self._session_id
+            )
 
     # ------------------------------------------------------------ closing
 

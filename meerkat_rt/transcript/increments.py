@@ -167,13 +167,13 @@ def assemble(
     """
     places: dict[int, PlacedItem] = {}
     for item in (*settled, *unsettled.items):
-        other = places.setdefault(item.seen, item)
-        if other is not item:
+        if item.seen in places:
             raise TranscriptStateError(
                 TranscriptStateRule.ORDER_MATCHES_ITEMS,
                 item.item_id,
-                f"arrived at the same time as {other.item_id!r}",
+                f"arrived at the same time as {places[item.seen].item_id!r}",
             )
+        places[item.seen] = item
     in_order = [places[seen] for seen in sorted(places)]
     owned = (delta_id for item in unsettled.items for delta_id in item.state.delta_ids)
     known = {**responses, **unsettled.responses}
@@ -208,6 +208,7 @@ class SettledText(Enum):
     SAME = auto()
     """Or it cannot be told any more."""
     OTHER = auto()
+    """Or with none: it is skipped."""
 
 
 def compare_settled_text(authority: TranscriptAuthority, item_id: str, text: str) -> SettledText:
@@ -215,7 +216,7 @@ def compare_settled_text(authority: TranscriptAuthority, item_id: str, text: str
     record = authority._items.order.settled.get(item_id.strip())
     if record is None:
         return SettledText.UNSETTLED
-    same = record.digest in (None, text_digest(text))
+    same = not record.skipped and record.digest in (None, text_digest(text))
     return SettledText.SAME if same else SettledText.OTHER
 
 
