@@ -357,6 +357,17 @@ class MessageCommitted(_SessionEvent):
     item_ids: tuple[str, ...]
 
 
+@attrs.frozen(kw_only=True)
+class StoreFailed(_SessionEvent):
+    """What was said could not be made durable; the session goes on in memory, as was asked.
+
+    `retryable`: the store may take it later, together with what follows.
+    """
+
+    message: str
+    retryable: bool
+
+
 class ClosedBy(StrEnum):
     """Who ended a session."""
 
@@ -423,6 +434,7 @@ RealtimeSessionEvent: TypeAlias = (
     | UnknownProviderEvent
     | RateLimitsUpdated
     | MessageCommitted
+    | StoreFailed
     | SessionClosed
 )
 """Everything a session can say.  In JSON tagged on `type` with the class's name in snake_case."""
