@@ -33,17 +33,23 @@ def translated(path: Path) -> Iterator[None]:
     """Whatever SQLite raises in here leaves as an error of the store at `path`."""
     try:
         yield
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise  # the module was called wrongly
     except sqlite3.Error as error:
-        if not hasattr(error, "sqlite_errorcode"):
-            raise  # not SQLite's, but the module's: it was called wrongly
         raise of_sqlite_error(error, path) from error
+    except UnicodeDecodeError as error:
+        # A complaint of SQLite's that quotes what it found.
+        raise StoreCorrupted(
+            message=f"unreadable text: {error.object!r}", path=str(path)
+        ) from error
 
 
 def of_sqlite_error(error: sqlite3.Error, path: Path) -> StoreError:
     """The error of the store."""
     # Extended result codes carry the primary one in their lowest byte.
     text, name = str(error), str(path)
-    match error.sqlite_errorcode & 0xFF:
+    # An error without a code is the module's own, about text that is no text.
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF:
         case sqlite3.SQLITE_FULL:
             return StoreFull(message=text, path=name)
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:

@@ -35,7 +35,7 @@ from .encoding import (
 from .errors import JournalClosed, SessionExists, SessionLocked, StoreError
 from .failures import translated
 from .lock import SessionLock
-from .restore import Counters, SessionReader, nothing_loaded
+from .restore import Counters, SessionReader, count_sessions, nothing_loaded
 from .schema import StoreOptions, check_version, connect
 
 if TYPE_CHECKING:
@@ -326,8 +326,14 @@ class JournalWriter:
         body = to_bytes(attrs.asdict(counters))
         sum_ = self._sum("session", "", body)
         if self._key is None:
+            count = count_sessions(self._connection, self._path) + 1
+            body_of_store = to_bytes({"sessions": count})
             self._connection.execute(
                 "INSERT INTO session VALUES (?, ?, ?, ?)", (key, self._session_id, body, sum_)
+            )
+            self._connection.execute(
+                "INSERT OR REPLACE INTO store VALUES (1, ?, ?)",
+                (body_of_store, checksum("store", "", "", body_of_store)),
             )
         else:
             self._connection.execute(

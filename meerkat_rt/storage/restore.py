@@ -102,6 +102,28 @@ class _Snapshot:
     size: int = 0
 
 
+def count_sessions(connection: sqlite3.Connection, path: Path) -> int:
+    """How many sessions the store has.  A session whose row is gone is one that never was.
+
+    Raises:
+        StoreCorrupted: it does not have as many as it should.
+    """
+    row = connection.execute("SELECT body, checksum FROM store").fetchone()
+    there: int = connection.execute("SELECT count(*) FROM session").fetchone()[0]
+    expected = 0
+    if row is not None:
+        if not isinstance(row[0], bytes) or checksum("store", "", "", row[0]) != row[1]:
+            raise StoreCorrupted(
+                message="the checksum does not match", path=str(path), table="store"
+            )
+        expected = from_bytes(row[0])["sessions"]
+    if there != expected:
+        raise StoreCorrupted(
+            message=f"{there} sessions, should be {expected}", path=str(path), table="session"
+        )
+    return there
+
+
 class SessionReader:
     """Reads one session, within a transaction that the caller has begun."""
 
@@ -112,7 +134,7 @@ class SessionReader:
         self._key = 0
 
     def load(self) -> LoadedSession | None:
-        """The session, or None if there is no such row.
+        """The session, or None if the store has never had it.
 
         Raises:
             StoreCorrupted: something is not what was written.
@@ -122,6 +144,7 @@ class SessionReader:
             "SELECT key, body, checksum FROM session WHERE session_id = ?", (self._session_id,)
         ).fetchone()
         if row is None:
+            count_sessions(self._connection, self._path)
             return None
         self._key = row[0]
         counters = self._counters(row[1], row[2])
@@ -188,7 +211,8 @@ class SessionReader:
         for row_id, body, sum_ in self._connection.execute(
             "SELECT response_id, body, checksum FROM response WHERE session = ?", (self._key,)
         ):
-            row = row_id.decode("utf-8", "surrogatepass")
+            with self._reading("response", row_id):
+                row = row_id.decode("utf-8", "surrogatepass")
             data = self._read("response", row, body, sum_)
             with self._reading("response", row):
                 response_id, response = response_from_json(data)

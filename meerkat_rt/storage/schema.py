@@ -2,6 +2,7 @@
 
 | table    | a row is                                 | written        | removed         |
 |----------|------------------------------------------|----------------|-----------------|
+| store    | the store: how many sessions it has      | for each       | never           |
 | session  | a session: its counters                  | by each commit | never           |
 | message  | a canonical message                      | once           | never           |
 | journal  | a batch of events that no snapshot has   | once           | by the snapshot |
@@ -31,6 +32,8 @@ APPLICATION_ID = 0x6D6B7274  # "mkrt", in the header of the file
 WAL_LIMIT = 4 * 1024 * 1024  # bytes of the write-ahead log that are kept between checkpoints
 
 _TABLES = """
+CREATE TABLE store (
+    key INTEGER PRIMARY KEY, body BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE session (
     key INTEGER PRIMARY KEY, session_id TEXT NOT NULL UNIQUE,
     body BLOB NOT NULL, checksum BLOB NOT NULL);

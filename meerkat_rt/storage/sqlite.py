@@ -14,7 +14,7 @@ from .encoding import checksum, from_bytes
 from .errors import SessionNotFound, StoreCorrupted
 from .failures import translated
 from .journal import JournalWriter, open_journal
-from .restore import SessionReader
+from .restore import SessionReader, count_sessions
 from .schema import StoreOptions, connect_read_only
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ class SqliteStore:
         connection = connect_read_only(self.path, self._options)
         try:
             with translated(self.path):
+                connection.execute("BEGIN")
+                count_sessions(connection, self.path)
                 rows = connection.execute(
                     "SELECT session_id, body, checksum FROM session ORDER BY key"
                 ).fetchall()
