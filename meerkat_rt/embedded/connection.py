@@ -168,11 +168,12 @@ class Connection:
             return
         reason = self._close.reason.encode()[:LONGEST_CLOSE_REASON].decode(errors="ignore")
         try:
-            if not reader.ended.is_set():
+            if ws.closed is None and not reader.ended.is_set():
                 await ws.aclose(self._close.code, reason)
             # After an oversize message the library has sent its close frame and stopped reading.
             # Closing the socket on unread data would reset it and destroy that frame.
-            while reader.ended.is_set() and await self._stream.receive_some(READ_BUFFER):
+            await reader.ended.wait()
+            while await self._stream.receive_some(READ_BUFFER):
                 pass
         except (*GONE, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # there is nobody left to say goodbye to

@@ -196,13 +196,14 @@ async def test_malformed_frames_are_answered_on_the_same_connection():
 
 
 async def test_an_oversize_message_closes_with_1009():
-    limits = ServerLimits(max_message_size=1000, close_seconds=0.5)
+    limits = ServerLimits(max_message_size=1000, close_seconds=5)
     async with (
         serve_embedded(options(limits=limits)) as server,
         connect(server.url + "?model=m") as client,
     ):
         await client.next()
-        await client.ws.send_message("x" * 1001)
+        # So large that most of it is still unread when the server closes.
+        await client.ws.send_message("x" * 8_000_000)
         code, _ = await client.closed()
         assert code == 1009
 

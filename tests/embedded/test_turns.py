@@ -302,15 +302,27 @@ def test_silence_after_an_answer_times_out_and_is_answered():
     assert timeout["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
 
 
-def test_speech_stops_the_idle_timer():
+def test_speech_stops_the_idle_timer_even_if_nobody_answers_it():
     client = Session()
     client.send(turn_detection(IDLE))
     client.hear()
     client.run()
+    client.send(turn_detection({**IDLE, "create_response": False}))
 
-    events = client.hear()
-    assert kinds(events) == [*TURN, "response.created"]
-    assert client.send(*appends(silence(20), 24000)) == []
+    assert kinds(client.hear()) == TURN
+    assert client.send(*appends(silence(30), 24000)) == []
+
+
+def test_the_idle_timer_stands_still_while_an_answer_is_being_made():
+    client = Session()
+    client.send(turn_detection(IDLE))
+    client.ask("hello")
+    client.send(typed("hello"), {"type": "response.create"})
+
+    assert client.send(*appends(silence(30), 24000)) == []
+    client.run()
+    events = client.send(*appends(silence(9), 24000))
+    assert kinds(events)[0] == "input_audio_buffer.timeout_triggered"
 
 
 def test_nobody_waits_before_the_first_answer():

@@ -118,9 +118,11 @@ def test_speech_is_found_over_noise_that_has_become_the_floor():
 
 def test_a_click_is_not_speech():
     samples = quiet(2, 24000)
-    samples[24000 : 24000 + 480] = 20000
+    samples[24000 : 24000 + 480] = quiet(0.02, 24000, level=8000)
 
     assert turns(samples, 24000) == []
+    samples[24000 : 24000 + 1920] = quiet(0.08, 24000, level=8000)
+    assert len(turns(samples, 24000)) == 2
 
 
 def test_a_dc_offset_is_not_speech():
