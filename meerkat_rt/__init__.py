@@ -46,7 +46,9 @@ from .runtime.factories import OpenAIRealtime as OpenAIRealtime
 from .runtime.factories import attach_external_session as attach_external_session
 from .runtime.factories import open_session as open_session
 from .runtime.limits import SessionLimits as SessionLimits
+from .runtime.ports import Conversation as Conversation
 from .runtime.ports import RealtimeSessionFactory as RealtimeSessionFactory
+from .runtime.ports import SessionStore as SessionStore
 from .runtime.session import RealtimeSession as RealtimeSession
 from .runtime.tools import Tool as Tool
 from .runtime.tools import ToolSet as ToolSet

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from meerkat_rt import codec, events
-from meerkat_rt.model.conversation import AssistantMessage, AssistantTranscript
+from meerkat_rt.model.conversation import AssistantMessage, AssistantTranscript, UserMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ class TimelineScreen:
                     for block in message.blocks
                 )
                 table.add_row("model", escape(text) + (" [red]— cut off here[/]" if cut else ""))
-            else:
+            elif isinstance(message, UserMessage):
                 table.add_row("user", escape(message.text_content()))
         show(table)
         if summary.latencies_ms:

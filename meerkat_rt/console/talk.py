@@ -15,8 +15,8 @@ import click
 import trio
 
 from meerkat_rt import (
-    AssistantMessage,
     CloseReason,
+    Message,
     OpenAIRealtime,
     RealtimeSessionOpenConfig,
     RealtimeTurningMode,
@@ -25,7 +25,6 @@ from meerkat_rt import (
     SystemMessage,
     ToolSet,
     Usage,
-    UserMessage,
     events,
     open_session,
 )
@@ -63,7 +62,7 @@ async def get_weather(city: str) -> dict[str, str | int]:
 class Summary:
     """How a run went."""
 
-    transcript: tuple[UserMessage | AssistantMessage, ...] = ()
+    transcript: tuple[Message, ...] = ()
     usage: Usage = attrs.field(factory=Usage)
     closed: CloseReason | None = None
     latencies_ms: list[float] = attrs.field(factory=list)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..model.media import RealtimeCapabilities, RealtimeTurningMode
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
     from ..runtime.limits import SessionLimits
+    from ..runtime.ports import Conversation, SessionStore
     from ..runtime.session import RealtimeSession
     from ..runtime.tools import ToolSet
 
@@ -47,12 +48,15 @@ class EmbeddedProvider:
         config: RealtimeSessionOpenConfig,
         *,
         tools: ToolSet | None = None,
+        store: SessionStore | Conversation | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.open_session`."""
         async with (
             serve_embedded(self.options) as server,
-            self._client(server.url).open_session(config, tools=tools, limits=limits) as session,
+            self._client(server.url).open_session(
+                config, tools=tools, store=store, limits=limits
+            ) as session,
         ):
             yield session
 
@@ -63,13 +67,14 @@ class EmbeddedProvider:
         turning_mode: RealtimeTurningMode,
         *,
         tools: ToolSet | None = None,
+        store: SessionStore | Conversation | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.attach_external_session`; the call is made up for the attachment."""
         async with (
             serve_embedded(self.options) as server,
             self._client(server.url).attach_external_session(
-                target, turning_mode, tools=tools, limits=limits
+                target, turning_mode, tools=tools, store=store, limits=limits
             ) as session,
         ):
             yield session

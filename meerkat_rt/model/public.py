@@ -306,6 +306,7 @@ _PROJECTIONS: dict[type, Callable[[Any], RealtimeEvent | None]] = {
     events.UnknownProviderEvent: _internal,
     events.RateLimitsUpdated: _internal,
     events.MessageCommitted: _internal,  # its blocks carry tool arguments
+    events.StoreFailed: _internal,
     events.SessionClosed: _closed,
 }
 """Every session event, those without a public form too, so that a new one cannot be forgotten."""

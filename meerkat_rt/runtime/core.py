@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from ..model.conversation import AssistantMessage, UserMessage
 from ..model.errors import LlmError, NetworkTimeout
 from ..model.events import (
     ClosedBy,
     CloseReason,
     MessageCommitted,
     OutputAudioChunk,
+    ProviderFault,
     SessionClosed,
+    StoreFailed,
     ToolUnresponsive,
+)
+from ..model.transcript import (
+    AppendRealtimeTranscript,
+    RealtimeTranscriptRole,
+    TranscriptLane,
 )
 from ..transcript import TranscriptAuthority
 from ..turn.effects import (
@@ -28,26 +36,31 @@ from ..turn.effects import (
     EndSession,
     FlushInput,
     FlushOutput,
+    Lost,
     Send,
     SettleCommand,
     SettleRequest,
     StartTool,
 )
 from ..turn.machine import SessionMachine
+from ..turn.ports import CommandRefused, ErrorMeaning
 from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled
 from .lanes import EventLane, SendLanes
+from .ports import StagedTranscript
 from .tool_dispatch import ToolDispatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from ..model.conversation import AssistantMessage, ToolResult, UserMessage
+    from ..model.conversation import Message, ToolResult
     from ..model.events import RealtimeSessionEvent
     from ..model.transcript import RealtimeTranscriptEvent
     from ..providers.base import Dialect
     from ..turn.effects import MachineSettings, RequestOutcome
-    from ..turn.ports import ProviderEvent
+    from ..turn.ports import ProviderCommand, ProviderEvent
+    from .journal_writer import JournalWriter
     from .limits import SessionLimits
+    from .ports import StoredMessage
     from .tools import ToolSet
 
 
@@ -100,15 +113,21 @@ class SessionCore:
         settings: MachineSettings,
         tools: ToolSet,
         limits: SessionLimits,
+        keep_going_without_store: bool = False,
     ) -> None:
+        self.keep_going_without_store = keep_going_without_store
         self.dialect = dialect
         self.settings = settings
         self.limits = limits
         self.machine = SessionMachine(settings)
         self.authority = TranscriptAuthority(keep_heard_prefix=True)
-        self.messages: list[UserMessage | AssistantMessage] = []
+        self.messages: list[Message] = []
+        self._transcript: tuple[Message, ...] = ()
+        self.journal: JournalWriter | None = None  # without one, messages are announced at once
         self.lanes = SendLanes(limits)
-        self.events = EventLane(limits, settings.output_format, self._audio_delivered)
+        self.events = EventLane(
+            limits, settings.output_format, self._audio_delivered, self._audio_dropped
+        )
         self.tools = ToolDispatch(
             tools,
             returned=self._tool_returned,
@@ -118,6 +137,7 @@ class SessionCore:
         self.requests: dict[str, ResponseRequest] = {}
         self.acknowledgements: dict[str, Acknowledgement] = {}
         self.session_id: str | None = None
+        self.conversation_id: str | None = None  # of the store
         self.connected = False
         self.close_requested = trio.Event()
         self.closed = trio.Event()
@@ -172,6 +192,9 @@ class SessionCore:
     def _apply(
         self, transcript: list[RealtimeTranscriptEvent], events: list[RealtimeSessionEvent]
     ) -> None:
+        if self.journal is not None:
+            self.journal.add(transcript)  # announces later, see `announce`
+            return
         apply = self.authority.apply
         for event in transcript:
             outcome = apply(event)
@@ -184,6 +207,53 @@ class SessionCore:
                         outcome.messages, _share(ids, outcome.messages), strict=True
                     )
                 )
+
+    def announce(self, stored: Iterable[StoredMessage]) -> None:
+        """Tell the application of messages that have become durable."""
+        events: list[RealtimeSessionEvent] = []
+        for entry in stored:
+            self.messages.append(entry.message)
+            if isinstance(entry.message, (UserMessage, AssistantMessage)):
+                events.append(MessageCommitted(message=entry.message, item_ids=entry.item_ids))
+        if events:
+            self.events.put(events)
+
+    async def stage(self, item_id: str, text: str) -> None:
+        """Make staged text durable before its sending is acknowledged; without a store, nothing.
+
+        Cancelled or failed, the text is not staged any more.
+
+        Raises:
+            LlmError: the store did not take it.
+        """
+        if self.journal is None:
+            return
+        try:
+            append = AppendRealtimeTranscript(
+                item_id=item_id,
+                text=text,
+                role=RealtimeTranscriptRole.USER,
+                lane=TranscriptLane.DISPLAY,
+            )
+            await self.journal.stage(StagedTranscript(append))
+        except BaseException:
+            self.machine.unstage_text(item_id)
+            raise
+
+    def store_failed(self, error: LlmError) -> None:
+        """The store does not take what was said: end, or go on in memory if that was asked for."""
+        if self.keep_going_without_store:
+            self.events.put([StoreFailed(message=str(error), retryable=error.retryable)])
+        else:
+            text = f"the store failed: {error}"
+            self.request_close(CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), error)
+
+    @property
+    def transcript(self) -> tuple[Message, ...]:
+        """The messages as they are now.  Copied once a message, not once a look."""
+        if len(self._transcript) != len(self.messages):
+            self._transcript = tuple(self.messages)
+        return self._transcript
 
     def check_open(self) -> None:
         """Refuse commands to a session that is closing.
@@ -202,6 +272,7 @@ class SessionCore:
             self.reason = reason
             self.error = error
             self.close_requested.set()
+            self.lanes.close()
 
     def link_lost(self, reason: CloseReason, error: LlmError | None) -> None:
         """The connection is gone: tell the machine, then close."""
@@ -213,24 +284,40 @@ class SessionCore:
 
     def tool_unresponsive(self, call_id: str, tool_name: str, grace: float) -> None:
         """Tell the application, once, which call does not stop."""
-        if call_id in self.unresponsive:
+        if call_id in self.unresponsive or self.closed.is_set():
             return
         self.unresponsive[call_id] = tool_name
         self.events.put(
             [ToolUnresponsive(call_id=call_id, tool_name=tool_name, grace_ms=round(grace * 1000))]
         )
 
+    def unsendable(self, command: ProviderCommand, error: LlmError) -> None:
+        """The dialect has no words for a command: it is refused, as if by the provider."""
+        fault = ProviderFault(
+            code="not_sent", kind="invalid_request_error", message=f"nothing was sent: {error}"
+        )
+        ref = getattr(command, "ref", None)
+        refused = CommandRefused(meaning=ErrorMeaning.OTHER, fault=fault, ref=ref)
+        self.observe([refused], trio.current_time())
+
     def finish(self) -> None:
-        """Say the last word, in band, after every producer has stopped."""
+        """Say the last word, in band, after every producer has stopped.
+
+        Nobody waits for this session any more after it.
+        """
         assert self.reason is not None
         self.reason = attrs.evolve(
             self.reason,
             abandoned_threads=tuple(sorted(self.tools.threads)),
             unresponsive_tools=tuple(self.unresponsive),
+            uncommitted_items=() if self.journal is None else self.journal.unwritten,
         )
         for acknowledgement in self.acknowledgements.values():
             acknowledgement.arrived.set()
         self.acknowledgements.clear()
+        for request in self.requests.values():  # none, unless the machine was never closed
+            request._settle(Lost(reason="the session has ended"))
+        self.requests.clear()
         self.events.put([SessionClosed(self.reason)])
         self.events.end(self.error)
         self.closed.set()
@@ -273,7 +360,7 @@ class SessionCore:
             await wait.arrived.wait()
         finally:
             self.acknowledgements.pop(ref, None)
-        if wait.result is None:
+        if wait.result is None or _moot(wait.result):
             raise SessionClosedError(self.reason)
         if wait.result.timed_out:
             seconds = self.limits.update_acknowledgement
@@ -329,17 +416,36 @@ class SessionCore:
             )
             self._set_timer()
 
+    def _audio_dropped(self, event: OutputAudioChunk) -> None:
+        # Within a step, which sets the timer at its end.
+        if event.item_id is not None:
+            self.machine.audio_dropped(
+                event.item_id, event.content_index or 0, len(event.chunk.data), trio.current_time()
+            )
+
     def _tool_returned(self, result: ToolResult) -> None:
         self.machine.tool_returned(result, trio.current_time())
-        self.step()
+        self._tool_left(result.tool_use_id)
 
     def _tool_raised(self, call_id: str, error: str) -> None:
         self.machine.tool_raised(call_id, error, trio.current_time())
-        self.step()
+        self._tool_left(call_id)
 
     def _tool_stopped(self, call_id: str) -> None:
         self.machine.tool_stopped(call_id, trio.current_time())
+        self._tool_left(call_id)
+
+    def _tool_left(self, call_id: str) -> None:
+        # What held up the close is named in its reason; what held up an interruption has been told.
+        if not self.close_requested.is_set():
+            self.unresponsive.pop(call_id, None)
         self.step()
+
+
+def _moot(settled: SettleCommand) -> bool:
+    """Whether it was the end of the session that settled the command."""
+    fault = settled.fault
+    return fault is not None and fault.code in ("session_closed", "connection_lost")
 
 
 def _share(

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..model.input_config import VadMode
 from ..model.live_config import RealtimeConfig
+from ..model.media import RealtimeTurningMode
 from ..providers.openai.dialect import BASE_URL, CANONICAL_MODEL, OpenAIDialect
 from ..transport import Connector
 from ..transport import connector as connector_named
+from ..turn.effects import ToolSpec
 from .limits import SessionLimits
 from .opening import machine_settings, run_session
 from .tools import ToolSet, advertised
@@ -19,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
-    from ..model.media import RealtimeCapabilities, RealtimeTurningMode
+    from ..model.media import RealtimeCapabilities
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
     from ..turn.effects import MachineSettings
-    from .ports import RealtimeSessionFactory
+    from .ports import Conversation, RealtimeSessionFactory, SessionStore
     from .session import RealtimeSession
 
 
@@ -35,9 +38,13 @@ def open_session(
     *,
     provider: RealtimeSessionFactory,
     tools: ToolSet | None = None,
+    store: SessionStore | Conversation | None = None,
     limits: SessionLimits | None = None,
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Open a session with `provider`; an async context manager that yields it ready.
+
+    `tools` run the calls that have a handler.  `store` keeps the conversation: a store alone begins
+    a new one, `Conversation(store=..., id=...)` goes on with a stored one.
 
     Leaving the block, by any road, closes the session and leaves nothing behind: no task, no
     socket, no timer.  An exception of the block comes out as it is.
@@ -46,7 +53,9 @@ def open_session(
         InvalidConfig, InvalidRequest: the configuration cannot work; nothing was connected.
         LlmError: the provider could not be reached, or refused.
     """
-    return provider.open_session(config, tools=tools or ToolSet(), limits=limits or SessionLimits())
+    return provider.open_session(
+        config, tools=tools or ToolSet(), store=store, limits=limits or SessionLimits()
+    )
 
 
 def attach_external_session(
@@ -55,6 +64,7 @@ def attach_external_session(
     *,
     provider: RealtimeSessionFactory,
     tools: ToolSet | None = None,
+    store: SessionStore | Conversation | None = None,
     limits: SessionLimits | None = None,
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Attach to a session that exists at `provider`.  Nothing of it is configured or seeded.
@@ -65,7 +75,11 @@ def attach_external_session(
         LlmError: the provider could not be reached, or refused.
     """
     return provider.attach_external_session(
-        target, turning_mode, tools=tools or ToolSet(), limits=limits or SessionLimits()
+        target,
+        turning_mode,
+        tools=tools or ToolSet(),
+        store=store,
+        limits=limits or SessionLimits(),
     )
 
 
@@ -95,7 +109,13 @@ class OpenAIRealtime:
 
     def capabilities(self) -> RealtimeCapabilities:
         """What the canonical model can do."""
-        return self._dialect(model=CANONICAL_MODEL).profile.capabilities
+        detection = self.config.turn_detection
+        manual = detection is not None and detection.mode is VadMode.NONE
+        mode = (
+            RealtimeTurningMode.EXPLICIT_COMMIT if manual else RealtimeTurningMode.PROVIDER_MANAGED
+        )
+        model = self.config.model or CANONICAL_MODEL
+        return self._dialect(model=model, turning_mode=mode).profile.capabilities
 
     def dialect(self, config: RealtimeSessionOpenConfig) -> OpenAIDialect:
         """The dialect of a session opened from `config`.
@@ -118,9 +138,15 @@ class OpenAIRealtime:
             InvalidRequest: two tools have one name.
         """
         limits = limits or SessionLimits()
+        dialect = self.dialect(config)
         _, specs = advertised(config, tools or ToolSet(), limits.tool_deadline)
+        if not specs:  # then those of the RealtimeConfig are advertised, for the application to run
+            specs = tuple(
+                ToolSpec(name=tool.name, deadline=limits.tool_deadline)
+                for tool in dialect.functions
+            )
         return machine_settings(
-            self.dialect(config),
+            dialect,
             config.turning_mode,
             specs,
             limits,
@@ -135,6 +161,7 @@ class OpenAIRealtime:
         config: RealtimeSessionOpenConfig,
         *,
         tools: ToolSet | None = None,
+        store: SessionStore | Conversation | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.open_session`."""
@@ -149,6 +176,8 @@ class OpenAIRealtime:
             settings=settings,
             tools=tools,
             limits=limits,
+            store=store,
+            history=config.seed_messages,
         ) as session:
             yield session
 
@@ -159,6 +188,7 @@ class OpenAIRealtime:
         turning_mode: RealtimeTurningMode,
         *,
         tools: ToolSet | None = None,
+        store: SessionStore | Conversation | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """Attach to a running call by its id.  See `meerkat_rt.attach_external_session`."""
@@ -174,6 +204,7 @@ class OpenAIRealtime:
             settings=settings,
             tools=tools,
             limits=limits,
+            store=store,
         ) as session:
             yield session
 

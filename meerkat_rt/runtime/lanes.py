@@ -12,7 +12,14 @@ import attrs
 import trio
 
 from ..model.events import MediaGap, OutputAudioChunk
-from ..turn.ports import AppendAudio, CommitAudio, CreateItem, CreateResponse, SendRaw
+from ..turn.ports import (
+    AppendAudio,
+    ClearAudio,
+    CommitAudio,
+    CreateItem,
+    CreateResponse,
+    SendRaw,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,11 +29,13 @@ if TYPE_CHECKING:
     from ..turn.ports import ProviderCommand
     from .limits import SessionLimits
 
-# Commands that must not overtake audio which was accepted before them, once a commit waits behind
-# that audio: the provider must see the audio, the commit, and only then the request to answer it.
-_FENCED = (CreateResponse, CreateItem, SendRaw)
+# Commands that must not overtake a commit which waits behind its audio, nor each other then: the
+# provider must see the audio, the commit, and only then the request to answer it.
+_ORDERED = (ClearAudio, CreateItem, CreateResponse, SendRaw)
 
 _EVENTS_PER_YIELD = 64  # a full checkpoint costs as much as decoding two events
+_CHUNKS = 65_536  # of audio that wait; at 20 ms each as long as the 32 MiB of the default limit
+_HOLES = 1024  # places of dropped audio that a queue nobody reads may hold on to
 
 
 class Signal:
@@ -70,8 +79,10 @@ class SendLanes:
         self._control: deque[ProviderCommand] = deque()
         self._media: deque[tuple[float, ProviderCommand]] = deque()
         self._media_bytes = 0
-        self._fences = 0  # commits waiting in the media lane
+        self._ordered = 0  # commands other than audio in the media lane
         self._room = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self._untold = 0  # dropped bytes that no caller has been told of
         self.dropped_bytes = 0
 
     def __len__(self) -> int:
@@ -90,31 +101,40 @@ class SendLanes:
     async def wait_for_room(self) -> None:
         """Wait until the control lane takes another command of the application's.
 
-        A checkpoint; cancel-safe.  Capacity is not held: the caller's next step is synchronous.
+        A checkpoint if it waits; cancel-safe.  Capacity is not held: the caller's next step is
+        synchronous.  Returns at once, room or not, when the lanes are closed.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while len(self._control) >= self._limits.control_commands:
+        while len(self._control) >= self._limits.control_commands and not self._closed:
             await self._room.park()
+
+    def close(self) -> None:
+        """Let nobody wait for room any more: the session is closing.  What waits is still sent."""
+        self._closed = True
+        self._room.unpark_all()
 
     def put(self, command: ProviderCommand, now: float) -> None:
         """Queue a command in the lane it belongs to."""
-        if isinstance(command, CommitAudio):
-            self._fences += 1
-            self._media.append((now, command))
-        elif self._fences and isinstance(command, _FENCED):
+        if isinstance(command, CommitAudio) or (self._ordered and isinstance(command, _ORDERED)):
+            self._ordered += 1
             self._media.append((now, command))
         else:
             self._control.append(command)
         self.ready.set()
 
     def put_audio(self, data: bytes, now: float) -> int:
-        """Queue microphone audio; return how many bytes of older audio were dropped for it."""
+        """Queue microphone audio.
+
+        Returns how many bytes of older audio were dropped since the last call, for this one or
+        because they had waited for too long.
+        """
         self._media.append((now, AppendAudio(data)))
         self._media_bytes += len(data)
-        dropped = self._drop_stale(now)
+        self._drop_stale(now)
         while self._media_bytes > self._limits.mic_max_bytes:
-            dropped += self._drop_oldest()
+            self._drop_oldest()
         self.ready.set()
+        dropped, self._untold = self._untold, 0
         return dropped
 
     def take(self, now: float) -> list[ProviderCommand]:
@@ -133,35 +153,40 @@ class SendLanes:
                 size = len(command.data)
                 self._media_bytes -= size
                 budget -= size
-            elif isinstance(command, CommitAudio):
-                self._fences -= 1
+            else:
+                self._ordered -= 1
             taken.append(command)
         return taken
 
     def flush_audio(self) -> None:
-        """Drop the microphone audio that waits; what must stay in order with it remains."""
+        """Drop the audio that waits and belongs to no commit yet."""
+        while self._media and isinstance(command := self._media[-1][1], AppendAudio):
+            self._media.pop()
+            self._media_bytes -= len(command.data)
+
+    def drop_audio(self) -> None:
+        """Drop all audio that waits, committed or not; what must stay in order with it remains."""
         kept = [entry for entry in self._media if not isinstance(entry[1], AppendAudio)]
         self._media = deque(kept)
         self._media_bytes = 0
 
-    def _drop_stale(self, now: float) -> int:
+    def _drop_stale(self, now: float) -> None:
         oldest_allowed = now - self._limits.mic_max_age
-        dropped = 0
         while self._media_bytes and self._first_audio_time() < oldest_allowed:
-            dropped += self._drop_oldest()
-        return dropped
+            self._drop_oldest()
 
     def _first_audio_time(self) -> float:
         return next(at for at, command in self._media if isinstance(command, AppendAudio))
 
-    def _drop_oldest(self) -> int:
+    def _drop_oldest(self) -> None:
         for index, (_, command) in enumerate(self._media):
             if isinstance(command, AppendAudio):
                 del self._media[index]
                 size = len(command.data)
                 self._media_bytes -= size
                 self.dropped_bytes += size
-                return size
+                self._untold += size
+                return
         raise AssertionError("bytes are counted but no audio waits")
 
 
@@ -184,11 +209,13 @@ class _Audio:
 class EventLane:
     """Events on their way to the application, in order.
 
-    Output audio is bounded by bytes: the oldest is dropped, one `MediaGap` in its place.  Control
-    events are never dropped: too many of them end the session.  One reader at a time.
+    Output audio is bounded, by bytes and by chunks: the oldest is dropped, one `MediaGap` in its
+    place.  Control events are never dropped: too many of them end the session.  One reader at a
+    time.  `on_audio` is told of each chunk that is read, `on_dropped` of each that is dropped.
 
     Invariants: `_audio` holds, oldest first, exactly the places of the queue whose event is a
-    chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones.
+    chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones;
+    `_holes` counts the places of the queue that hold nothing any more.
     """
 
     def __init__(
@@ -196,15 +223,18 @@ class EventLane:
         limits: SessionLimits,
         output_format: RealtimeAudioFormat,
         on_audio: Callable[[OutputAudioChunk], None],
+        on_dropped: Callable[[OutputAudioChunk], None],
     ) -> None:
         self._limits = limits
         self._format = output_format
         self._on_audio = on_audio
+        self._on_dropped = on_dropped
         self._queue: deque[RealtimeSessionEvent | _Audio] = deque()
         self._audio: deque[_Audio] = deque()
         self._live: dict[str | None, _Waiting] = {}  # by response id
         self._audio_bytes = 0
         self._dead_bytes = 0
+        self._holes = 0
         self._control = 0  # events that are neither audio nor gaps
         self._gap: _Audio | None = None
         self._readable = Signal()
@@ -252,7 +282,7 @@ class EventLane:
         self._audio.append(place)
         self._audio_bytes += size
         response.bytes += size
-        while self._audio_bytes > self._limits.output_audio_bytes:
+        while self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
@@ -260,16 +290,31 @@ class EventLane:
         event, place.event = place.event, None
         assert isinstance(event, OutputAudioChunk)
         if not self._uncount(event, place.response):
+            self._leave_holes(1)
             return
         total = len(event.chunk.data)
         self.dropped_bytes += total
+        self._on_dropped(event)
         if self._gap is None:
             self._gap = place
-        elif isinstance(self._gap.event, MediaGap):
+        else:
+            assert isinstance(self._gap.event, MediaGap)
             total += self._gap.event.dropped_bytes
+            self._leave_holes(1)
         self._gap.event = MediaGap(
             dropped_bytes=total, dropped_ms=round(self._format.duration_ms(total))
         )
+
+    def _leave_holes(self, number: int) -> None:
+        """Places of the queue have lost their event.  While nobody reads they must not pile up."""
+        self._holes += number
+        if self._holes > _HOLES and self._holes > len(self._queue) // 2:
+            self._queue = deque(
+                entry
+                for entry in self._queue
+                if not isinstance(entry, _Audio) or entry.event is not None
+            )
+            self._holes = 0
 
     def _uncount(self, event: OutputAudioChunk, response: _Waiting) -> bool:
         """Take a chunk that leaves the queue out of the books; say whether it was alive."""
@@ -299,11 +344,13 @@ class EventLane:
             self._sweep()
 
     def _sweep(self) -> None:
+        before = len(self._audio)
         for place in self._audio:
             if place.response.dead:
                 place.event = None
         self._audio = deque(place for place in self._audio if place.event is not None)
         self._dead_bytes = 0
+        self._leave_holes(before - len(self._audio))
 
     def end(self, error: Exception | None) -> None:
         """Let readers see the end after what is queued; `error` on every read after a failure."""
@@ -339,7 +386,8 @@ class EventLane:
                     return event
                 if self._ended:
                     if self._error is not None:
-                        raise self._error
+                        # Without what earlier reads have added: it would grow with each.
+                        raise self._error.with_traceback(None)
                     return None
                 await self._readable.wait()
         finally:
@@ -353,10 +401,12 @@ class EventLane:
                 self._control -= 1
                 return entry
             event = entry.event
-            if isinstance(event, MediaGap):
+            if event is None:
+                self._holes -= 1
+            elif isinstance(event, MediaGap):
                 self._gap = None
                 return event
-            if event is not None:
+            else:
                 self._audio.popleft()
                 if self._uncount(event, entry.response):
                     self._on_audio(event)

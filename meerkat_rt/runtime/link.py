@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from ..model.errors import ConnectionReset, LlmError, NetworkTimeout, from_http_status
+from ..model.errors import (
+    ConnectionReset,
+    InvalidConfig,
+    LlmError,
+    NetworkTimeout,
+    StreamParseError,
+    from_http_status,
+)
 from ..model.events import ClosedBy, CloseReason
 from ..providers.base import Dialect
 from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
@@ -17,8 +24,11 @@ from .errors import TransportStalled
 if TYPE_CHECKING:
     from ..providers.base import Opening
     from ..transport import Connector
+    from ..turn.ports import ProviderCommand
     from .core import SessionCore
     from .limits import SessionLimits
+
+READ_OUT = 1.0  # seconds; after a failed write, for the reader to find out why
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -67,9 +77,12 @@ async def _connect(
     dialect: Dialect, connector: Connector, limits: SessionLimits, hosts: trio.Nursery
 ) -> Transport:
     endpoint = dialect.endpoint
-    target = WebSocketTarget(
-        url=endpoint.url, headers=endpoint.headers, subprotocols=endpoint.subprotocols
-    )
+    try:
+        target = WebSocketTarget(
+            url=endpoint.url, headers=endpoint.headers, subprotocols=endpoint.subprotocols
+        )
+    except ValueError as wrong:
+        raise InvalidConfig(f"cannot connect with this configuration: {wrong}") from None
     try:
         with trio.fail_after(limits.connect):
             return await connector.connect(target, nursery=hosts)
@@ -115,7 +128,7 @@ async def _shake_hands(link: Link, opening: Opening, limits: SessionLimits) -> N
             f"the provider did not get as far as {phase!r} in time", round(opening.deadline * 1000)
         ) from slow
     except TransportClosed as closed:
-        _, error = link.dialect.close_reason(closed.code, closed.reason)
+        _, error = _ending(link, closed)
         raise error or ConnectionReset(f"the provider ended the connection: {closed}") from closed
 
 
@@ -129,9 +142,7 @@ async def receive(core: SessionCore, link: Link) -> None:
         try:
             batch = await transport.receive()
         except TransportClosed as closed:
-            link.ended.set()
-            reason, error = link.dialect.close_reason(closed.code, closed.reason)
-            core.link_lost(reason, error)
+            _lost(core, link, *_ending(link, closed))
             return
         events: list[ProviderEvent] = []
         for frame in batch:
@@ -144,25 +155,39 @@ async def send(core: SessionCore, link: Link) -> None:
 
     Its write is cancelled only when the connection is to be cut.  Ends when the connection does.
     """
-    transport, encode, lanes = link.transport, link.dialect.encode, core.lanes
+    transport, lanes = link.transport, core.lanes
     transport.on_output(lanes.ready.set)
     while True:
         await lanes.ready.wait()
         while True:
-            commands = lanes.take(trio.current_time())
-            frames = [frame for command in commands for frame in encode(command)]
+            frames = _encoded(core, link, lanes.take(trio.current_time()))
             try:
                 with trio.fail_after(core.limits.write):
                     await transport.send(frames)
             except trio.TooSlowError:
-                text = f"the peer took nothing for {core.limits.write:g} s"
-                _lost(core, link, text, TransportStalled(text))
+                _stalled(core, link, f"the peer took nothing for {core.limits.write:g} s")
                 return
-            except TransportClosed:
-                return  # the receiver sees the same, and the close frame behind it
+            except TransportClosed as closed:
+                # The receiver sees the same, and the close frame behind it, unless the connection
+                # is broken in one direction only.
+                with trio.move_on_after(READ_OUT):
+                    await link.ended.wait()
+                if not link.ended.is_set():
+                    _lost(core, link, *_ending(link, closed))
+                return
             if not len(lanes):
                 lanes.drained.unpark_all()
                 break
+
+
+def _encoded(core: SessionCore, link: Link, commands: list[ProviderCommand]) -> list[bytes]:
+    frames: list[bytes] = []
+    for command in commands:
+        try:
+            frames += link.dialect.encode(command)
+        except LlmError as error:
+            core.unsendable(command, error)
+    return frames
 
 
 async def keep_alive(core: SessionCore, link: Link) -> None:
@@ -176,14 +201,28 @@ async def keep_alive(core: SessionCore, link: Link) -> None:
         with trio.move_on_after(profile.ping_timeout):
             await pong.wait()
             continue
-        text = f"no answer to a ping within {profile.ping_timeout:g} s"
-        _lost(core, link, text, TransportStalled(text))
+        _stalled(core, link, f"no answer to a ping within {profile.ping_timeout:g} s")
         return
 
 
-def _lost(core: SessionCore, link: Link, text: str, error: LlmError) -> None:
+def _ending(link: Link, closed: TransportClosed) -> tuple[CloseReason, LlmError | None]:
+    """What the end of the connection means: who ended it, and the error if it was no clean end."""
+    if closed.by == "us" and closed.code is not None:
+        # We close by ourselves when the peer breaks the WebSocket protocol, or our size limit.
+        text = f"the peer broke the protocol: {closed.reason}"
+        reason = CloseReason(by=ClosedBy.RUNTIME, code=closed.code, text=text, clean=False)
+        return reason, StreamParseError(text)
+    return link.dialect.close_reason(closed.code, closed.reason)
+
+
+def _stalled(core: SessionCore, link: Link, text: str) -> None:
+    reason = CloseReason(by=ClosedBy.NETWORK, text=text, clean=False)
+    _lost(core, link, reason, TransportStalled(text))
+
+
+def _lost(core: SessionCore, link: Link, reason: CloseReason, error: LlmError | None) -> None:
     link.ended.set()
-    core.link_lost(CloseReason(by=ClosedBy.NETWORK, text=text, clean=False), error)
+    core.link_lost(reason, error)
 
 
 async def say_goodbye(core: SessionCore, link: Link) -> None:
@@ -191,7 +230,7 @@ async def say_goodbye(core: SessionCore, link: Link) -> None:
 
     A checkpoint; cancelled, the connection is cut wherever it is.
     """
-    core.lanes.flush_audio()
+    core.lanes.drop_audio()
     while len(core.lanes):
         await core.lanes.drained.park()
     link.transport.start_close(1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -12,17 +13,21 @@ from ..model.errors import InvalidConfig
 from ..model.events import ClosedBy, CloseReason
 from ..turn.effects import MachineSettings
 from .core import SessionCore
+from .journal_writer import JournalWriter
+from .ports import Conversation, OnStoreFailure
 from .session import RealtimeSession
 from .supervisor import supervise
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
+    from ..model.conversation import Message
     from ..model.media import RealtimeTurningMode
     from ..providers.base import Dialect, Opening
     from ..transport import Connector
     from ..turn.effects import ToolSpec
     from .limits import SessionLimits
+    from .ports import SessionStore
     from .tools import ToolSet
 
 
@@ -79,47 +84,116 @@ async def run_session(
     settings: MachineSettings,
     tools: ToolSet,
     limits: SessionLimits,
+    store: SessionStore | Conversation | None = None,
+    history: tuple[Message, ...] = (),
 ) -> AsyncGenerator[RealtimeSession, None]:
     """Open a session over `connector`, yield it ready, and leave nothing behind.
 
+    `history` is what the session is seeded with; a new conversation in `store` begins with it.
     The block's own exception comes out as it is; the nursery inside is not visible.
 
     Raises:
-        LlmError: the session could not be opened.
+        LlmError: the session could not be opened, or the store not.
     """
-    core = SessionCore(dialect=dialect, settings=settings, tools=tools, limits=limits)
+    kept = store if isinstance(store, Conversation) or store is None else Conversation(store=store)
+    core = SessionCore(
+        dialect=dialect,
+        settings=settings,
+        tools=tools,
+        limits=limits,
+        keep_going_without_store=kept is not None and kept.on_failure is OnStoreFailure.CONTINUE,
+    )
+    if kept is None:
+        async with _running(core, connector, opening, tools) as session:
+            yield session
+        return
+    core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
+    async with kept.store.open(core.conversation_id) as journal:
+        core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
+        core.messages += (entry.message for entry in journal.restored.messages)
+        core.messages += await core.journal.begin(history)
+        async with _running(core, connector, opening, tools) as session:
+            yield session
+
+
+@asynccontextmanager
+async def _running(
+    core: SessionCore, connector: Connector, opening: Opening, tools: ToolSet
+) -> AsyncGenerator[RealtimeSession, None]:
+    own: BaseException | None = None
     try:
         async with trio.open_nursery() as outer:
             await outer.start(supervise, core, connector, opening, name="supervisor")
             outer.start_soon(_close_when_cancelled, core, name="close when cancelled")
             try:
                 yield RealtimeSession(core, tools)
+            except BaseException as error:
+                own = error
+                raise
             finally:
-                core.request_close(CloseReason(by=ClosedBy.APPLICATION))
+                core.request_close(_left())
     except BaseExceptionGroup as group:
-        leaf = only_leaf(group)
-        if leaf is None:
-            raise
-        context = leaf.__context__
+        raised = what_to_raise(group, own)
+        context = raised.__context__
         try:
-            raise leaf
+            raise raised
         finally:
-            leaf.__context__ = context  # not the group that we took it out of
+            raised.__context__ = context  # not the group that we took it out of
+            del raised, context, own  # this frame is in their tracebacks
+
+
+def _left() -> CloseReason:
+    """The application has left the session, or was made to."""
+    cancelled = trio.current_effective_deadline() == -math.inf
+    return CloseReason(by=ClosedBy.APPLICATION, text="cancelled" if cancelled else "")
 
 
 async def _close_when_cancelled(core: SessionCore) -> None:
     """Turn an outer cancellation into a request to close, at once and wherever the body is."""
     try:
-        await core.closed.wait()
+        await core.close_requested.wait()
     finally:
-        core.request_close(CloseReason(by=ClosedBy.APPLICATION, text="cancelled"))
+        core.request_close(_left())
 
 
-def only_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """The one error of a group beside cancellations; None if there are none or several."""
-    error: BaseException | None = group.split(trio.Cancelled)[1]
-    while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) != 1:
-            return None
-        error = error.exceptions[0]
-    return error
+def what_to_raise(
+    group: BaseExceptionGroup[BaseException], own: BaseException | None
+) -> BaseException:
+    """What the block around a session raises for `group`, which its nursery raised.
+
+    `own` is what the block itself raised: it comes out as it is, be it a cancellation or a group of
+    the application's.  Our own failure comes out bare.  Only where both failed they come as a
+    group.  A cancellation beside an error is dropped: whoever cancelled will see that again.
+    """
+    of_block = set(map(id, _leaves(own)))
+    failures = [
+        failure
+        for error in group.exceptions
+        if (failure := _failure(error)) is not None
+        and not of_block.issuperset(map(id, _leaves(error)))
+    ]
+    if own is not None and _failure(own) is not None:
+        failures.insert(0, own)
+    if not failures:
+        return own or next(_leaves(group))
+    if len(failures) == 1:
+        return failures[0]
+    return BaseExceptionGroup("the block and its session failed", failures)
+
+
+def _failure(error: BaseException) -> BaseException | None:
+    """What is no cancellation in `error`, and without the groups that hold it alone."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None if isinstance(error, trio.Cancelled) else error
+    rest: BaseException | None = error.split(trio.Cancelled)[1]
+    while isinstance(rest, BaseExceptionGroup) and len(rest.exceptions) == 1:
+        rest = rest.exceptions[0]
+    return rest
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    elif error is not None:
+        yield error

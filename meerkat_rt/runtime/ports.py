@@ -7,6 +7,7 @@ and may then be announced.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -45,7 +46,8 @@ class RealtimeSessionFactory(Protocol):
         config: RealtimeSessionOpenConfig,
         *,
         tools: ToolSet | None = None,
-        limits: SessionLimits = ...,
+        store: SessionStore | Conversation | None = None,
+        limits: SessionLimits | None = None,
     ) -> AbstractAsyncContextManager[RealtimeSession]:
         """Open a new session from `config`; the context manager yields it ready."""
         ...
@@ -56,7 +58,8 @@ class RealtimeSessionFactory(Protocol):
         turning_mode: RealtimeTurningMode,
         *,
         tools: ToolSet | None = None,
-        limits: SessionLimits = ...,
+        store: SessionStore | Conversation | None = None,
+        limits: SessionLimits | None = None,
     ) -> AbstractAsyncContextManager[RealtimeSession]:
         """Attach to an existing session; nothing of it is configured or seeded."""
         ...
@@ -216,6 +219,30 @@ class SessionJournal(Protocol):
             trio.ClosedResourceError: the block of `open` has been left.
         """
         ...
+
+
+class OnStoreFailure(StrEnum):
+    """What a session does when its store does not take what was said.
+
+    `CLOSE`: it ends with the store's error.  `CONTINUE`: it goes on in memory, and says so in a
+    `StoreFailed` event; the messages go in later if the store recovers.
+    """
+
+    CLOSE = "close"
+    CONTINUE = "continue"
+
+
+@attrs.frozen(kw_only=True)
+class Conversation:
+    """Which conversation of a store a session writes: `id`, new or stored; None for a new one.
+
+    To go on with a stored conversation, open the session from `storage.resume_config(...)`, so that
+    the provider knows it too.
+    """
+
+    store: SessionStore
+    id: str | None = None
+    on_failure: OnStoreFailure = attrs.field(default=OnStoreFailure.CLOSE, converter=OnStoreFailure)
 
 
 class SessionStore(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from ..model.errors import AudioFormatMismatch, InvalidInputShape, InvalidRequest, RequestTooLarge
@@ -14,15 +15,14 @@ from ..model.media import (
     RealtimeTurningMode,
     ResponseModality,
 )
-from ..turn.ports import ResponseOptions
+from ..turn.ports import CreateResponse, ResponseOptions
 from .core import ResponseRequest
-from .tool_dispatch import current_call
 from .tools import advertised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..model.conversation import JSON, AssistantMessage, ToolResult, Usage, UserMessage
+    from ..model.conversation import JSON, Message, ToolResult, Usage
     from ..model.events import RealtimeSessionEvent
     from ..model.media import RealtimeCapabilities, RealtimeInputChunk
     from ..model.open_config import RealtimeSessionOpenConfig
@@ -91,14 +91,22 @@ class RealtimeSession:
         return self._core.session_id
 
     @property
+    def conversation_id(self) -> str | None:
+        """Under which id the store keeps this conversation; None without a store."""
+        return self._core.conversation_id
+
+    @property
     def is_connected(self) -> bool:
         """A connection is up."""
         return self._core.connected
 
     @property
-    def transcript(self) -> tuple[UserMessage | AssistantMessage, ...]:
-        """The canonical conversation so far: what the user said, and what the user heard."""
-        return tuple(self._core.messages)
+    def transcript(self) -> tuple[Message, ...]:
+        """The canonical conversation so far: what the user said, and what the user heard.
+
+        With a store: everything that is durable, what was said in earlier sessions included.
+        """
+        return self._core.transcript
 
     @property
     def usage(self) -> Usage:
@@ -127,14 +135,17 @@ class RealtimeSession:
             RequestTooLarge: more than 15 MiB of audio in one chunk.
         """
         if isinstance(chunk, RealtimeAudioChunk):
-            self._check_format(chunk)
-            return await self.send_audio(chunk.data)
+            return await self.send_audio(chunk)
         if isinstance(chunk, RealtimeTextChunk):
             await self._make_room()
-            self._core.machine.send_text(chunk.text, respond=True, now=trio.current_time())
-            self._core.step()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            item_id = self._core.machine.send_text(
+                chunk.text, respond=True, now=trio.current_time()
+            )
+            await self._done()
+            if self.turning_mode is RealtimeTurningMode.EXPLICIT_COMMIT:
+                await self._core.stage(item_id, chunk.text)
             return 0
+        self._core.check_open()
         raise InvalidInputShape(
             f"{type(chunk).__name__} is not accepted; this model takes "
             f"{', '.join(self.capabilities.input_kinds) or 'no input'}"
@@ -150,6 +161,7 @@ class RealtimeSession:
             AudioFormatMismatch: the chunk is labelled with another format than the session's.
             RequestTooLarge: more than 15 MiB in one chunk.
         """
+        self._core.check_open()
         if isinstance(chunk, RealtimeAudioChunk):
             self._check_format(chunk)
             data = chunk.data
@@ -169,9 +181,9 @@ class RealtimeSession:
                 f"{len(data)} bytes are not whole samples of {expected} "
                 f"({expected.frame_bytes} bytes each)"
             )
-        self._core.check_open()
         await trio.lowlevel.checkpoint_if_cancelled()
         if not data:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return 0
         now = trio.current_time()
         self._core.machine.audio_appended(len(data), now)
@@ -196,8 +208,9 @@ class RealtimeSession:
         Raises:
             InvalidRequest: the provider manages the turns, or nothing is staged.
         """
+        self._core.check_open()
+        options = None if modality is None else self._checked(ResponseOptions(modality=modality))
         await self._make_room()
-        options = None if modality is None else ResponseOptions(modality=ResponseModality(modality))
         return await self._requested(self._core.machine.commit_turn(options, trio.current_time()))
 
     async def commit_audio(self) -> None:
@@ -236,17 +249,23 @@ class RealtimeSession:
 
         A request waits for the response that is active, and is repeated where the provider refuses
         it for that reason.  A checkpoint.  Cancelled: no effect.
+
+        Raises:
+            InvalidRequest: an option that the provider does not have, or a value out of its range.
         """
-        await self._make_room()
-        options = ResponseOptions(
-            modality=None if modality is None else ResponseModality(modality),
-            instructions=instructions,
-            tool_choice=tool_choice,
-            max_output_tokens=max_output_tokens,
-            metadata=metadata,
-            in_conversation=in_conversation,
-            input=input,
+        self._core.check_open()
+        options = self._checked(
+            ResponseOptions(
+                modality=modality,
+                instructions=instructions,
+                tool_choice=tool_choice,
+                max_output_tokens=max_output_tokens,
+                metadata=metadata,
+                in_conversation=in_conversation,
+                input=input,
+            )
         )
+        await self._make_room()
         return await self._requested(
             self._core.machine.request_response(options, trio.current_time())
         )
@@ -264,13 +283,13 @@ class RealtimeSession:
         core = self._core
         core.check_open()
         await trio.lowlevel.checkpoint_if_cancelled()
-        own = current_call.get()
-        if own is not None and own.owner is not core.tools:
-            own = None
+        own = core.tools.own_call()
         stopping = core.tools.find(core.machine.interrupt(trio.current_time()))
         core.step()
         grace = core.limits.interrupt_grace
-        with trio.move_on_after(grace):
+        # The caller's own call is cancelled with the others, which would end an unshielded wait at
+        # once.
+        with trio.move_on_after(grace, shield=own in stopping):
             for call in stopping:
                 if call is not own:
                     await call.done.wait()
@@ -337,6 +356,7 @@ class RealtimeSession:
             NetworkTimeout: no acknowledgement within `SessionLimits.update_acknowledgement`.
         """
         core = self._core
+        core.check_open()
         if config.turning_mode is not self.turning_mode:
             raise InvalidRequest(
                 f"turning mode {config.turning_mode} differs from the session's "
@@ -380,17 +400,13 @@ class RealtimeSession:
     async def aclose(self) -> None:
         """Close the session; return when nothing of it is left.
 
-        Legal twice, from any task, and from inside a tool, where it asks for the close and sleeps
+        Legal twice, from any task, and from inside a tool, where it asks for the close and waits
         until the tool's own cancellation arrives.  Our part is bounded by
         `SessionLimits.close_grace`. A checkpoint.  Cancelled: the session closes all the same, only
         the waiting ends.
         """
-        core = self._core
-        core.request_close(CloseReason(by=ClosedBy.APPLICATION))
-        own = current_call.get()
-        if own is not None and own.owner is core.tools and not core.closed.is_set():
-            await trio.sleep_forever()
-        await core.closed.wait()
+        self._core.request_close(CloseReason(by=ClosedBy.APPLICATION))
+        await self._core.closed.wait()
 
     close = aclose
 
@@ -411,6 +427,19 @@ class RealtimeSession:
         self._core.requests[request_id] = request
         await self._done()
         return request
+
+    def _checked(self, options: ResponseOptions) -> ResponseOptions:
+        """Refuse options here, where the mistake is, and not when they are to be written."""
+        if options.modality is not None:
+            try:
+                options = attrs.evolve(options, modality=ResponseModality(options.modality))
+            except ValueError:
+                allowed = ", ".join(ResponseModality)
+                raise InvalidRequest(
+                    f"modality is {options.modality!r}; allowed: {allowed}"
+                ) from None
+        self._core.dialect.encode(CreateResponse(ref="", options=options))
+        return options
 
     def _check_format(self, chunk: RealtimeAudioChunk) -> None:
         expected = self.capabilities.audio_input_format

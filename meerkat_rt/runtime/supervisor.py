@@ -3,12 +3,13 @@
 The tree, from the outside in, is the order of teardown backwards:
 
     hosts       tasks of the transport's library (trio-websocket's reader), stopped last
-      io        receiver, sender, keepalive: the link
-        producers   nudge timer, tool dispatch: stopped first
+      writing   the journal writer, where there is a store
+        io        receiver, sender, keepalive: the link
+          producers   nudge timer, tool dispatch: stopped first
 
-All of it is shielded from the application's cancellation once the session is open; what ends the
-shield is `close_requested`, which body exit, `aclose()`, a fatal error and outer cancellation all
-set.
+All of it, the tasks of the library too, is shielded from the application's cancellation once the
+session is open; what ends the shield is `close_requested`, which body exit, `aclose()`, a fatal
+error and outer cancellation all set.
 """
 
 from __future__ import annotations
@@ -44,28 +45,36 @@ async def supervise(
     Raises:
         LlmError: the session could not be opened.
     """
-    async with trio.open_nursery() as hosts:
-        link = await links.open_link(
-            dialect=core.dialect,
-            connector=connector,
-            opening=opening,
-            limits=core.limits,
-            hosts=hosts,
-        )
-        try:
-            task_status.started()
-            # `started()` does nothing if the start was cancelled: only then may a shield begin.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            with trio.CancelScope(shield=True):  # ended by `close_requested`, see the module
+    try:
+        async with trio.open_nursery() as hosts:
+            link = await links.open_link(
+                dialect=core.dialect,
+                connector=connector,
+                opening=opening,
+                limits=core.limits,
+                hosts=hosts,
+            )
+            try:
+                task_status.started()
+                # It does nothing if the start was cancelled: only then may a shield begin.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                hosts.cancel_scope.shield = True  # ended by `close_requested`, see the module
                 await _serve(core, link)
-        finally:
-            core.connected = False
-            with trio.CancelScope(shield=True, relative_deadline=SOCKET_RELEASE):
-                await link.transport.aclose()
-            hosts.cancel_scope.cancel(reason="the session's connection is closed")
-            # Without a request only a bug of ours, or a start that was cancelled, leads here.
-            core.request_close(CloseReason(by=ClosedBy.RUNTIME, text="internal error", clean=False))
-            core.finish()
+            finally:
+                await _release(core, link, hosts)
+    finally:
+        # Without a request only a bug of ours, or a start that failed, leads here.
+        core.request_close(CloseReason(by=ClosedBy.RUNTIME, text="internal error", clean=False))
+        core.finish()
+
+
+async def _release(core: SessionCore, link: Link, hosts: trio.Nursery) -> None:
+    core.connected = False
+    try:
+        with trio.CancelScope(shield=True, relative_deadline=SOCKET_RELEASE):
+            await link.transport.aclose()
+    finally:
+        hosts.cancel_scope.cancel(reason="the session's connection is closed")
 
 
 async def _serve(core: SessionCore, link: Link) -> None:
@@ -73,6 +82,17 @@ async def _serve(core: SessionCore, link: Link) -> None:
     core.connected = True
     core.observe(link.held, trio.current_time())
     link.held.clear()
+    async with trio.open_nursery() as writing:
+        if core.journal is not None:
+            writing.start_soon(core.journal.run, name="journal writer")
+        await _converse(core, link)
+        if core.journal is not None:
+            with trio.move_on_after(core.limits.store_grace):
+                await core.journal.wait_written()
+        writing.cancel_scope.cancel(reason="the session is closed")
+
+
+async def _converse(core: SessionCore, link: Link) -> None:
     async with trio.open_nursery() as io:
         io.start_soon(links.receive, core, link, name="receiver")
         io.start_soon(links.send, core, link, name="sender")

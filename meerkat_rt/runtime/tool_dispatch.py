@@ -35,6 +35,7 @@ class Call:
     owner: ToolDispatch = attrs.field(repr=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, repr=False)
     done: trio.Event = attrs.field(factory=trio.Event, repr=False)
+    task: trio.lowlevel.Task | None = attrs.field(default=None, repr=False)
 
 
 class ToolDispatch:
@@ -85,6 +86,20 @@ class ToolDispatch:
         """Those of the calls that still run."""
         return [self._calls[call_id] for call_id in call_ids if call_id in self._calls]
 
+    def own_call(self) -> Call | None:
+        """The call that the current task is part of, if it is.
+
+        The context variable alone would not do: a task that a tool starts in somebody else's
+        nursery inherits it, and lives on when the call has ended.
+        """
+        call = current_call.get()
+        if call is None or call.owner is not self or call.task is None:
+            return None
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        while task is not None and task is not call.task:
+            task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        return None if task is None else call
+
     async def run(self) -> None:
         """Run calls until cancelled; then cancel them all and wait for them."""
         try:
@@ -96,25 +111,37 @@ class ToolDispatch:
                     self._wakeup = trio.Event()
                     await self._wakeup.wait()
         finally:
-            for call in self._starting:  # requested, but never begun
+            while self._starting:  # requested, but never begun
+                call = self._starting.popleft()
                 self._leave(call, self._stopped_report(call))
 
     async def _run_call(self, call: Call) -> None:
         current_call.set(call)
-        report: Callable[[], None]
+        call.task = trio.lowlevel.current_task()
+        report = self._stopped_report(call)
         try:
             with call.scope:
+                await trio.lowlevel.checkpoint_if_cancelled()  # the handler may act before its own
                 report = await self._outcome(call)
-            if call.scope.cancelled_caught:
-                report = self._stopped_report(call)
-        except trio.Cancelled:
-            # The whole dispatch is being torn down; the outcome is still due.
-            self._leave(call, self._stopped_report(call))
-            raise
-        self._leave(call, report)
+        except BaseExceptionGroup as group:
+            # A handler with a nursery of its own was cancelled, and one of its tasks failed in its
+            # cleanup.  That is the call's outcome, and no error of the session's.
+            cancelled, errors = group.split(trio.Cancelled)
+            if not isinstance(errors, Exception):
+                raise
+            report = self._raised_report(call, errors)
+            if cancelled is not None:
+                raise cancelled from None
+        finally:
+            # Also when the whole dispatch is being torn down: the outcome is still due.
+            self._leave(call, report)
 
     def _stopped_report(self, call: Call) -> Callable[[], None]:
         return lambda: self._stopped(call.call_id)
+
+    def _raised_report(self, call: Call, error: Exception) -> Callable[[], None]:
+        text = describe(error)
+        return lambda: self._raised(call.call_id, text)
 
     def _leave(self, call: Call, report: Callable[[], None]) -> None:
         del self._calls[call.call_id]
@@ -122,15 +149,16 @@ class ToolDispatch:
         call.done.set()
 
     async def _outcome(self, call: Call) -> Callable[[], None]:
-        """Run the handler; say how to report what came of it.  Only Cancelled escapes."""
-        call_id = call.call_id
+        """Run the handler; say how to report what came of it.
+
+        What is no error of the handler's escapes: a cancellation, also in a group, or an interrupt.
+        """
         try:
             run = call.tool.bound(call.arguments)
             value = await run() if call.tool.is_async else await self._in_thread(call, run)
-            result = as_result(call_id, value)
+            result = as_result(call.call_id, value)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return lambda: self._raised(call_id, text)
+            return self._raised_report(call, error)
         return lambda: self._returned(result)
 
     async def _in_thread(self, call: Call, run: Callable[[], object]) -> object:
@@ -144,3 +172,10 @@ class ToolDispatch:
                 self.threads.discard(name)
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, thread_name=name)
+
+
+def describe(error: BaseException) -> str:
+    """An error in words for the model.  Of a group: the words of each."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(describe(each) for each in error.exceptions)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -251,6 +251,10 @@ class InputSide:
             self._slot.ask(ResponseOptions(), Why.TEXT, now)
         return item_id
 
+    def unstage_text(self, item_id: str) -> None:
+        """Forget a staged text; one that is not staged any more is passed over."""
+        self._staged = [entry for entry in self._staged if entry[0] != item_id]
+
     def _send_text(self, item_id: str, text: str, now: float, *, turn: bool) -> None:
         ref = self._ctx.mint("item")
         self._ctx.remember(

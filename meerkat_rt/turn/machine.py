@@ -184,6 +184,7 @@ class SessionMachine:
         """The session ends.  What was said and not interrupted becomes history; nothing follows."""
         if self._closed:
             return
+        self._closed = True
         fault = ProviderFault(code="session_closed", message="the session was closed")
         self._end_active(fault, "the session was closed", now)
         self._tools.cancel_all("the session was closed", now)
@@ -192,7 +193,6 @@ class SessionMachine:
         self._hearing.close()
         self._server_tools.clear()
         self._items.close_gaps()
-        self._closed = True
         self._ctx.linked = False
         self._ctx.deadlines.clear()
 
@@ -222,6 +222,10 @@ class SessionMachine:
         text is only staged.  Without it the text is sent at once in either mode.
         """
         return self._input.send_text(text, respond=respond, now=now)
+
+    def unstage_text(self, item_id: str) -> None:
+        """Take a text back that `send_text` has staged; one already committed is passed over."""
+        self._input.unstage_text(item_id)
 
     def commit_turn(self, options: ResponseOptions | None, now: float) -> str:
         """The user's turn is complete; returns the id of the request for its answer.

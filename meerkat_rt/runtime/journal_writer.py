@@ -1,0 +1,139 @@
+"""The journal writer: commits what was said, then announces it.
+
+Transcript events are gathered while a commit is under way and go in together with the next one, off
+the event loop.  A message is announced when it is durable, and not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..model.errors import LlmError
+from ..model.transcript import (
+    AssistantTurnCompleted,
+    AssistantTurnInterrupted,
+    UserTranscriptFinal,
+)
+from .lanes import Signal
+from .ports import TranscriptBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..model.conversation import Message
+    from ..model.transcript import RealtimeTranscriptEvent
+    from .ports import SessionJournal, StagedTranscript, StoredMessage
+
+RETRY_DELAY = 1.0  # seconds between attempts, where the store says that a retry may help
+ATTEMPTS = 3
+
+
+class JournalWriter:
+    """Writes the journal of one session.  `announce` gets what has become durable, in order.
+
+    `failed` is told, once, when the store does not take what it should; what could not be written
+    stays with the journal and goes in with a later commit.
+    """
+
+    def __init__(
+        self,
+        journal: SessionJournal,
+        *,
+        announce: Callable[[Iterable[StoredMessage]], None],
+        failed: Callable[[LlmError], None],
+    ) -> None:
+        self._journal = journal
+        self._announce = announce
+        self._failed = failed
+        self._events: list[RealtimeTranscriptEvent] = []
+        self._owed: dict[str, None] = {}  # items of events that the journal has and the store not
+        self._writing = False
+        self._staged: set[str] = set()
+        self._changed = Signal()
+        self._idle = trio.lowlevel.ParkingLot()
+
+    @property
+    def unwritten(self) -> tuple[str, ...]:
+        """Ids of the items about which something is not durable."""
+        return tuple({**self._owed, **_items(self._events)})
+
+    def add(self, events: Iterable[RealtimeTranscriptEvent]) -> None:
+        """Take events in, in the order in which they happened."""
+        self._events += events
+        self._changed.set()
+
+    async def begin(self, history: tuple[Message, ...]) -> tuple[Message, ...]:
+        """Store what a new conversation was seeded with; returns what was added.
+
+        A conversation that has messages already keeps them as they are.
+
+        Raises:
+            LlmError: the store did not take it.
+        """
+        if not history or self._journal.restored.messages:
+            return ()
+        await self._journal.commit(TranscriptBatch(history=history))
+        return history
+
+    async def stage(self, staged: StagedTranscript) -> None:
+        """Make a text durable that waits for its turn to be committed.
+
+        A checkpoint, and cancel-safe: cancelled, nothing was staged.
+
+        Raises:
+            LlmError: the store did not take it; nothing was staged.
+        """
+        await self._journal.commit(TranscriptBatch(stage=(staged,)))
+        self._staged.add(staged.item_id)
+
+    async def run(self) -> None:
+        """Write until cancelled.  A commit that has begun goes through."""
+        while True:
+            await self._changed.wait()
+            while self._events:
+                await self._write()
+            self._idle.unpark_all()
+
+    async def wait_written(self) -> None:
+        """Wait until everything taken in so far is durable, or was given up."""
+        while self._events or self._writing:
+            await self._idle.park()
+
+    async def _write(self) -> None:
+        events, self._events = tuple(self._events), []
+        self._owed |= _items(events)
+        finals = _items(event for event in events if isinstance(event, UserTranscriptFinal))
+        done = [item_id for item_id in finals if item_id in self._staged]
+        self._staged.difference_update(done)
+        batch = TranscriptBatch(events=events, unstage=done)
+        self._writing = True
+        try:
+            await self._commit(batch)
+        finally:
+            self._writing = False
+
+    async def _commit(self, batch: TranscriptBatch) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                stored = await self._journal.commit(batch)
+            except LlmError as error:
+                if attempt == ATTEMPTS or not error.retryable:
+                    self._failed(error)
+                    return
+                batch = TranscriptBatch()  # the journal keeps what it could not write
+                await trio.sleep(RETRY_DELAY)
+            else:
+                self._owed.clear()  # a commit takes along what earlier ones could not write
+                self._announce(stored)
+                return
+
+
+def _items(events: Iterable[RealtimeTranscriptEvent]) -> dict[str, None]:
+    """Ids of the items that events are about, in order."""
+    return {
+        event.item_id: None
+        for event in events
+        if not isinstance(event, (AssistantTurnCompleted, AssistantTurnInterrupted))
+    }
