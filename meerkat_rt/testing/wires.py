@@ -231,10 +231,28 @@ class WireStream(trio.abc.HalfCloseableStream):
         finally:
             self._receiving = False
 
-    def reset(self) -> None:
-        """Break the connection in both directions; what was on its way is lost."""
+    def reset(self, *, deliver: bool = False) -> None:
+        """Break the connection in both directions; what is on its way is lost.
+
+        With `deliver`, the other end first reads what has been written to it.
+        """
         self._in.break_off()
-        self._out.break_off()
+        if deliver and self._out.waiting:
+            self._out.cut_after = len(self._out.waiting)
+            self._out.changed()
+        else:
+            self._out.break_off()
+
+    def stop_reading(self, *, room: int = 0) -> None:
+        """Take nothing in any more: after `room` more bytes the other end's writes block."""
+        self._in.held = True
+        self._in.capacity = len(self._in.waiting) + room
+
+    def start_reading(self) -> None:
+        """Take in what waits, and everything after it."""
+        self._in.held = False
+        self._in.capacity = math.inf
+        self._in.changed()
 
     def close(self) -> None:
         """Close this end at once: the peer reads what is on its way, then an end.  Idempotent."""
@@ -294,14 +312,11 @@ class Wire:
 
     def stop_reading(self, *, room: int = 0) -> None:
         """The peer stops reading: after `room` more bytes the client's writes block."""
-        self.to_server.held = True
-        self.to_server.capacity = len(self.to_server.waiting) + room
+        self.server.stop_reading(room=room)
 
     def start_reading(self) -> None:
         """The peer reads again."""
-        self.to_server.held = False
-        self.to_server.capacity = math.inf
-        self.to_server.changed()
+        self.server.start_reading()
 
     def hold(self) -> None:
         """Keep what the peer sends in the network until `release`."""
