@@ -55,6 +55,11 @@ def checksum(table: str, session_id: str, row: str, body: bytes) -> bytes:
     return digest.digest()
 
 
+def is_intact(table: str, session_id: str, row: str, body: object, sum_: object) -> bool:
+    """Whether a body is the one that was written there."""
+    return isinstance(body, bytes) and checksum(table, session_id, row, body) == sum_
+
+
 # ---------------------------------------------------------------- events
 
 # Nearly all events are deltas, and most follow another of the same text.  Such a run is one record:

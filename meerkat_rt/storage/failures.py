@@ -84,8 +84,6 @@ def _cannot_open(path: Path, text: str) -> StoreError:
     directory = path.parent
     if not directory.is_dir():
         return StoreUnavailable(message=f"no directory {directory}", path=str(path))
-    if path.is_dir():
-        return StoreUnavailable(message="is a directory", path=str(path))
     if not path.exists() and os.access(directory, os.W_OK):
         return StoreUnavailable(message="no such file", path=str(path))
     if not os.access(directory, os.W_OK) or not os.access(path, os.W_OK):

@@ -35,7 +35,7 @@ from .encoding import (
 from .errors import JournalClosed, SessionExists, SessionLocked, StoreError
 from .failures import translated
 from .lock import SessionLock
-from .restore import Counters, SessionReader, count_sessions, nothing_loaded
+from .restore import Counters, SessionReader, nothing_loaded, session_rows
 from .schema import StoreOptions, check_version, connect
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ class JournalWriter:
         body = to_bytes(attrs.asdict(counters))
         sum_ = self._sum("session", "", body)
         if self._key is None:
-            count = count_sessions(self._connection, self._path) + 1
+            count = len(session_rows(self._connection, self._path)) + 1
             body_of_store = to_bytes({"sessions": count})
             self._connection.execute(
                 "INSERT INTO session VALUES (?, ?, ?, ?)", (key, self._session_id, body, sum_)

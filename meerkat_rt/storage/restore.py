@@ -25,10 +25,10 @@ from ..transcript.increments import (
 )
 from .conversation import Conversation, contradiction
 from .encoding import (
-    checksum,
     decode_events,
     decode_message,
     from_bytes,
+    is_intact,
     named_responses,
     staged_from_json,
     unsettled_from_json,
@@ -102,26 +102,34 @@ class _Snapshot:
     size: int = 0
 
 
-def count_sessions(connection: sqlite3.Connection, path: Path) -> int:
-    """How many sessions the store has.  A session whose row is gone is one that never was.
+def session_rows(connection: sqlite3.Connection, path: Path) -> dict[str, JSON]:
+    """The bodies of all rows of sessions, oldest first, by the id of the session.
+
+    To be asked before it is believed that there is no such session.  Takes time for all sessions.
 
     Raises:
-        StoreCorrupted: it does not have as many as it should.
+        StoreCorrupted: a row is damaged, or there are not as many as there should be.
     """
-    row = connection.execute("SELECT body, checksum FROM store").fetchone()
-    there: int = connection.execute("SELECT count(*) FROM session").fetchone()[0]
-    expected = 0
-    if row is not None:
-        if not isinstance(row[0], bytes) or checksum("store", "", "", row[0]) != row[1]:
-            raise StoreCorrupted(
-                message="the checksum does not match", path=str(path), table="store"
-            )
-        expected = from_bytes(row[0])["sessions"]
-    if there != expected:
-        raise StoreCorrupted(
-            message=f"{there} sessions, should be {expected}", path=str(path), table="session"
-        )
-    return there
+
+    def corrupted(table: str, message: str, session_id: object = None) -> StoreCorrupted:
+        name = None if session_id is None else str(session_id)
+        return StoreCorrupted(message=message, path=str(path), table=table, session_id=name)
+
+    expected, rows = 0, {}
+    store = connection.execute("SELECT body, checksum FROM store").fetchone()
+    if store is not None:
+        if not is_intact("store", "", "", *store):
+            raise corrupted("store", "the checksum does not match")
+        expected = from_bytes(store[0])["sessions"]
+    for session_id, body, sum_ in connection.execute(
+        "SELECT session_id, body, checksum FROM session NOT INDEXED ORDER BY key"
+    ):
+        if not isinstance(session_id, str) or not is_intact("session", session_id, "", body, sum_):
+            raise corrupted("session", "the checksum does not match", session_id)
+        rows[session_id] = from_bytes(body)
+    if len(rows) != expected:
+        raise corrupted("session", f"{len(rows)} sessions, should be {expected}")
+    return rows
 
 
 class SessionReader:
@@ -144,7 +152,8 @@ class SessionReader:
             "SELECT key, body, checksum FROM session WHERE session_id = ?", (self._session_id,)
         ).fetchone()
         if row is None:
-            count_sessions(self._connection, self._path)
+            if self._session_id in session_rows(self._connection, self._path):
+                self._corrupted("session", "the index does not have it", "")
             return None
         self._key = row[0]
         counters = self._counters(row[1], row[2])
@@ -269,7 +278,7 @@ class SessionReader:
             yield number, value, len(body)
 
     def _read(self, table: str, row: str, body: Any, sum_: Any) -> Any:
-        if not isinstance(body, bytes) or checksum(table, self._session_id, row, body) != sum_:
+        if not is_intact(table, self._session_id, row, body, sum_):
             self._corrupted(table, "the checksum does not match", row)
         with self._reading(table, row):
             return from_bytes(body)

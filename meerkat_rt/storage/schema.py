@@ -16,6 +16,7 @@ A body is JSON; its checksum covers the body, the table, the session and the row
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -90,11 +91,14 @@ def connect(path: Path, options: StoreOptions) -> sqlite3.Connection:
         StoreError: it is not a store, too new, or cannot be opened or written.
     """
     with translated(path):
-        connection = _connect(f"{path.absolute().as_uri()}?mode=rwc", options)
+        connection = _connect(path, "rwc", options)
     try:
         with translated(path):
             # Before anything is written: the file may be somebody else's.
             version = _version(connection, path, options)
+            if not os.access(path, os.W_OK):
+                # SQLite opens it for reading, and would say so at the first commit.
+                raise StoreReadOnly(message="the file is read-only", path=str(path))
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise StoreUnavailable(
                     message="the file system cannot do write-ahead logging", path=str(path)
@@ -119,20 +123,19 @@ def connect_read_only(path: Path, options: StoreOptions) -> sqlite3.Connection:
     Raises:
         StoreError: it is not a store, too new, too old, or cannot be opened.
     """
-    uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        return _open_read_only(uri, path, options)
+        return _open_read_only(path, "ro", options)
     except (StoreReadOnly, StoreUnavailable):
         # In a directory that we must not write, SQLite has no place for the index of the log.  If
         # there is no log, then there is no writer either, and the file is all there is.
         if not path.is_file() or path.with_name(f"{path.name}-wal").exists():
             raise
-        return _open_read_only(f"{uri}&immutable=1", path, options)
+        return _open_read_only(path, "ro&immutable=1", options)
 
 
-def _open_read_only(uri: str, path: Path, options: StoreOptions) -> sqlite3.Connection:
+def _open_read_only(path: Path, mode: str, options: StoreOptions) -> sqlite3.Connection:
     with translated(path):
-        connection = _connect(uri, options)
+        connection = _connect(path, mode, options)
         try:
             version = _version(connection, path, options)
             if not version:
@@ -158,10 +161,12 @@ def check_version(connection: sqlite3.Connection, path: Path, options: StoreOpti
     _version(connection, path, options)
 
 
-def _connect(uri: str, options: StoreOptions) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, options: StoreOptions) -> sqlite3.Connection:
+    if path.is_dir():
+        raise StoreUnavailable(message="is a directory", path=str(path))
     # One thread at a time uses it, but not always the same one.  No implicit transactions.
     return sqlite3.connect(
-        uri,
+        f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=options.busy_timeout,
         isolation_level=None,

@@ -10,11 +10,10 @@ import trio
 
 from ..runtime.ports import RestoredConversation, StoredConversation, StoredMessage, StoredSession
 from .conversation import checked_session_id
-from .encoding import checksum, from_bytes
-from .errors import SessionNotFound, StoreCorrupted
+from .errors import SessionNotFound
 from .failures import translated
 from .journal import JournalWriter, open_journal
-from .restore import SessionReader, count_sessions
+from .restore import SessionReader, session_rows
 from .schema import StoreOptions, connect_read_only
 
 if TYPE_CHECKING:
@@ -164,31 +163,19 @@ class SqliteStore:
         connection = connect_read_only(self.path, self._options)
         try:
             with translated(self.path):
-                connection.execute("BEGIN")
-                count_sessions(connection, self.path)
-                rows = connection.execute(
-                    "SELECT session_id, body, checksum FROM session ORDER BY key"
-                ).fetchall()
+                connection.execute("BEGIN")  # one moment for all the tables
+                rows = session_rows(connection, self.path)
         finally:
             connection.close()
-        return tuple(self._stored_session(*row) for row in rows)
-
-    def _stored_session(self, session_id: str, body: bytes, sum_: bytes) -> StoredSession:
-        if checksum("session", session_id, "", body) != sum_:
-            raise StoreCorrupted(
-                message="the checksum does not match",
-                path=str(self.path),
+        return tuple(
+            StoredSession(
                 session_id=session_id,
-                table="session",
-                row="",
+                messages=data["messages"],
+                staged=data["staged"],
+                created_at=data["created_at"],
+                updated_at=data["updated_at"],
             )
-        data = from_bytes(body)
-        return StoredSession(
-            session_id=session_id,
-            messages=data["messages"],
-            staged=data["staged"],
-            created_at=data["created_at"],
-            updated_at=data["updated_at"],
+            for session_id, data in rows.items()
         )
 
     def _read(self, session_id: str) -> StoredConversation:

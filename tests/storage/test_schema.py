@@ -1,0 +1,178 @@
+"""How a store's file is made, brought up to date, and told from other files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+
+import pytest
+from storage.storage_kit import commit, stored, writing
+from transcript.transcript_kit import user
+
+from meerkat_rt.storage import NotAStore, StoreError, StoreReadOnly, StoreTooNew, StoreUnavailable
+from meerkat_rt.storage.schema import MIGRATIONS, StoreOptions, connect, connect_read_only
+from meerkat_rt.storage.sqlite import SqliteStore
+
+
+def read_sessions(path, **options):
+    return SqliteStore(path, **options)._sessions()
+
+
+def database(path, *statements):
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+# ---------------------------------------------------------------- not a store
+
+
+@pytest.mark.parametrize(
+    "content", [b"# a shopping list\n" * 500, b"SQLite format 3\0" + b"x" * 900]
+)
+def test_another_kind_of_file_is_refused_and_left_alone(path, content):
+    path.write_bytes(content)
+    for attempt in (stored, read_sessions):
+        with pytest.raises(NotAStore) as refused:
+            attempt(path)
+        assert str(path) in str(refused.value)
+        assert not refused.value.retryable
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE notes (text TEXT)"],
+        ["PRAGMA application_id = 77"],
+        ["PRAGMA user_version = 1"],
+        ["CREATE TABLE notes (text TEXT)", "PRAGMA user_version = 500"],
+    ],
+    ids=["tables", "application", "version", "version and tables"],
+)
+def test_another_applications_database_is_refused_and_left_alone(path, statements):
+    database(path, *statements)
+    content = path.read_bytes()
+    for attempt in (stored, read_sessions):
+        with pytest.raises(NotAStore, match="another application's"):
+            attempt(path)
+    assert path.read_bytes() == content
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_directory_is_refused(folder):
+    for attempt in (stored, read_sessions):
+        with pytest.raises(StoreUnavailable, match="is a directory"):
+            attempt(folder)
+
+
+def test_a_missing_directory_is_named(path):
+    for attempt in (stored, read_sessions):
+        with pytest.raises(StoreUnavailable, match=r"no directory .*nowhere"):
+            attempt(path.parent / "nowhere" / path.name)
+
+
+def test_a_missing_file_can_be_written_and_not_read(path):
+    with pytest.raises(StoreUnavailable, match="no such file"):
+        read_sessions(path)
+    assert not path.exists()
+    assert stored(path)[0] == []
+    assert read_sessions(path) == ()
+
+
+def test_an_empty_file_becomes_a_store_when_it_is_written(path):
+    path.touch()
+    with pytest.raises(NotAStore, match="empty"):
+        read_sessions(path)
+    assert stored(path)[0] == []
+    assert read_sessions(path) == ()
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_a_later_version_is_refused_and_left_alone(path):
+    with writing(path) as writer:
+        commit(writer, user("u", None, "hello"))
+    database(path, "PRAGMA user_version = 99")
+    content = path.read_bytes()
+    for attempt in (stored, read_sessions):
+        with pytest.raises(StoreTooNew, match="schema 99, known 1") as refused:
+            attempt(path)
+        assert (refused.value.found, refused.value.known) == (99, len(MIGRATIONS))
+    assert path.read_bytes() == content
+
+
+NEWER = (*MIGRATIONS, "CREATE TABLE extra (note TEXT); INSERT INTO extra VALUES ('made')")
+BROKEN = (*MIGRATIONS, "CREATE TABLE extra (note TEXT); INSERT INTO nonsense VALUES (1)")
+
+
+def test_an_older_store_is_brought_up_to_date_with_everything_in_it(path):
+    with writing(path) as writer:
+        commit(writer, user("u", None, "hello"))
+    with pytest.raises(StoreReadOnly, match="schema 1 has to be brought up to 2"):
+        connect_read_only(path, StoreOptions(migrations=NEWER))
+    with writing(path, migrations=NEWER) as writer:
+        assert [entry.item_ids for entry in writer.restored.messages] == [("u",)]
+        commit(writer, user("v", "u", "again"))
+    assert len(stored(path, migrations=NEWER)[0]) == 2
+    connection = connect_read_only(path, StoreOptions(migrations=NEWER))
+    assert connection.execute("SELECT note FROM extra").fetchall() == [("made",)]
+    connection.close()
+    with pytest.raises(StoreTooNew):
+        stored(path)
+
+
+def test_a_migration_that_fails_leaves_the_older_store_as_it_was(path):
+    with writing(path) as writer:
+        commit(writer, user("u", None, "hello"))
+    with pytest.raises(StoreError, match="nonsense"):
+        connect(path, StoreOptions(migrations=BROKEN))
+    assert len(stored(path)[0]) == 1
+    assert len(stored(path, migrations=NEWER)[0]) == 1
+
+
+def test_a_writer_notices_that_the_store_was_migrated_under_it(path):
+    with writing(path) as writer:
+        commit(writer, user("u", None, "hello"))
+        with writing(path, "another", migrations=NEWER):
+            pass
+        with pytest.raises(StoreTooNew):
+            commit(writer, user("v", "u", "again"))
+    assert len(stored(path, migrations=NEWER)[0]) == 1
+
+
+def begin(path, number, results):
+    try:
+        with writing(path, f"s{number}") as writer:
+            commit(writer, user("u", None, f"hello from {number}"))
+        results.put(None)
+    except BaseException as error:
+        results.put(repr(error))
+
+
+def test_many_processes_make_one_store_at_the_same_time(path):
+    spawn = multiprocessing.get_context("forkserver")
+    spawn.set_forkserver_preload(["storage.storage_kit"])
+    results = spawn.Queue()
+    processes = [spawn.Process(target=begin, args=(path, n, results)) for n in range(6)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=30) for _ in processes] == [None] * 6
+    for process in processes:
+        process.join()
+    results.close()
+    assert {session.session_id for session in read_sessions(path)} == {f"s{n}" for n in range(6)}
+
+
+# ---------------------------------------------------------------- options
+
+
+def test_a_commit_waits_for_the_disk_unless_told_otherwise(path):
+    for sync, level in ((True, 2), (False, 1)):
+        connection = connect(path, StoreOptions(sync=sync))
+        assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
