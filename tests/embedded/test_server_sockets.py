@@ -356,6 +356,31 @@ async def test_a_brain_that_fails_fails_the_response_and_not_the_session(brain):
             await client.until("rate_limits.updated")
 
 
+async def test_a_brain_stops_thinking_when_its_response_is_cancelled():
+    class Pondering:
+        def __init__(self):
+            self.stopped = trio.Event()
+
+        async def reply(self, request):
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.stopped.set()
+
+    brain = Pondering()
+    async with (
+        serve_embedded(options(brain=brain)) as server,
+        connect(server.url + "?model=m") as client,
+    ):
+        await client.next()
+        await client.send(CREATE)
+        await client.until("response.created")
+        await client.send({"type": "response.cancel"})
+        await client.until("response.done")
+        with trio.fail_after(5):
+            await brain.stopped.wait()
+
+
 class Blocking:
     """A recognizer that computes, as real ones do."""
 
