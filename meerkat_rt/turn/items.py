@@ -74,8 +74,7 @@ class ItemMemory:
             # A gap is what something already follows.
             if previous is None and self.tail is not None and item_id not in self._gaps:
                 self._arrived_after[item_id] = self.tail
-            if previous in (None, self.tail) or previous not in self.known:
-                self.tail = item_id
+            self.tail = item_id
         elif self.known[item_id] or item_id in self._previous or previous is None:
             return False
         if previous is not None:
@@ -112,7 +111,7 @@ class ItemMemory:
         )
 
     def place(self, item_id: str, *, content: bool) -> None:
-        """An assistant item is about to settle: without a predecessor, it follows what it came after.
+        """An assistant item is about to settle: without predecessor, it follows what it came after.
 
         Otherwise an answer would overtake a question whose words are still being recognized.
         Without `content` it is skipped.

@@ -170,8 +170,10 @@ class OutputSide:
             )
         )
         if response.in_conversation:
-            if delta:
-                self._output_item(response, item_id).text = True
+            item = self._output_item(response, item_id)
+            if not delta:
+                return
+            item.text = True
             self._ctx.transcript.append(
                 AssistantTranscriptDelta(
                     response_id=response.id,
@@ -247,8 +249,10 @@ class OutputSide:
             OutputTextDeltaForItem(response.id, event_id, item_id, previous, content_index, delta)
         )
         if response.in_conversation:
-            if delta:
-                self._output_item(response, item_id).text = True
+            item = self._output_item(response, item_id)
+            if not delta:
+                return
+            item.text = True
             self._ctx.transcript.append(
                 AssistantTextDelta(
                     response_id=response.id,
@@ -299,10 +303,12 @@ class OutputSide:
         item_id = event.item_id
         response = self._slot.live.get(event.response_id)
         if response is not None and response.phase is ResponsePhase.DYING:
-            # Nobody will hear it, but what follows it in the conversation names it.
-            if item_id is not None:
-                self._output_item(response, item_id)
             self._ctx.dropped += 1
+            if item_id is not None and item_id not in response.items:
+                # What follows it in the conversation names it; but nobody will hear it.
+                self._output_item(response, item_id)
+                if response.interrupted and event.kind is ItemKind.ASSISTANT:
+                    self._hearing.truncations.drop(item_id, response.id, now)
             return
         response = self._speaking(event.response_id, now)
         if response is None or item_id is None or not response.in_conversation:

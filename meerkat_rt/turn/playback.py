@@ -83,14 +83,18 @@ class PlaybackLedger:
         return len(self._parts)
 
     def add(self, part: Part) -> Part | None:
-        """Enter a new part; returns the part that had to go because there are too many."""
+        """Enter a new part; returns the part that had to go for it, if any, which counts as heard.
+
+        There may be too many, or two responses may claim one item.
+        """
+        gone = self.get(part.item_id, part.content_index)
+        if gone is None and len(self._parts) >= MAX_PARTS:
+            gone = next(iter(self._parts.values()))
+        if gone is not None:
+            self.remove(gone)
+            gone.cut = True
         self._parts[part.item_id, part.content_index] = part
-        if len(self._parts) <= MAX_PARTS:
-            return None
-        oldest = next(iter(self._parts.values()))
-        self.remove(oldest)
-        oldest.heard = oldest.received
-        return oldest
+        return gone
 
     def get(self, item_id: str, content_index: int) -> Part | None:
         """The part, while it may still be cut."""
@@ -98,7 +102,9 @@ class PlaybackLedger:
 
     def remove(self, part: Part) -> None:
         """Forget the part; harmless if it is not there."""
-        self._parts.pop((part.item_id, part.content_index), None)
+        key = (part.item_id, part.content_index)
+        if self._parts.get(key) is part:
+            del self._parts[key]
 
     def ms(self, n_bytes: float) -> int:
         """Whole milliseconds of that much audio."""
@@ -165,8 +171,8 @@ class PlaybackLedger:
                     return None
                 waiting += part.delivered - part.heard
             if part is last:
-                break
-        return now + waiting / self._rate
+                return now + waiting / self._rate
+        return None
 
     # ---------------------------------------------------------------- cutting
 

@@ -29,6 +29,7 @@ class Truncation:
     text: str | None
     asked_ms: int = 0
     retried: bool = False
+    unseen: bool = False  # the application knows nothing of it
 
 
 class Truncations:
@@ -46,6 +47,14 @@ class Truncations:
             return ""
         if step.verdict is not Verdict.DELETE:
             return self._truncate(truncation, now)
+        return self._delete(truncation, now)
+
+    def drop(self, item_id: str, response_id: str, now: float) -> None:
+        """Delete an item that was made after its response was cut: the application never saw it."""
+        if self._ctx.settings.capabilities.truncate_supported:
+            self._delete(Truncation(item_id, 0, response_id, 0, "", unseen=True), now)
+
+    def _delete(self, truncation: Truncation, now: float) -> str:
         ref = self._ctx.mint("cut")
         deadline = now + self._ctx.settings.truncation_deadline
         self._ctx.remember(ref, CommandName.DELETE, deadline, truncation)
@@ -100,6 +109,8 @@ class Truncations:
         )
 
     def _tell(self, truncation: Truncation) -> None:
+        if truncation.unseen:
+            return
         self._ctx.events.append(
             AssistantTranscriptTruncated(
                 response_id=truncation.response_id,

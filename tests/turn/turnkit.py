@@ -59,8 +59,8 @@ class Hand:
         self.transcript: list[Any] = []
         self.effects: list[Any] = []
         self.messages: list[Any] = []
+        self.history: list[tuple[str, str]] = []  # item id and text of what became canonical
         self.diagnostics: list[Any] = []
-        self._heard_of = 0
 
     # ------------------------------------------------------------ driving
 
@@ -73,6 +73,7 @@ class Hand:
         for event in transcript:
             outcome = self.authority.apply(event)
             self.messages += outcome.messages
+            self.history += [(m.item_id, m.text) for m in outcome.materialized_messages]
             self.diagnostics += outcome.diagnostics
         return events
 
