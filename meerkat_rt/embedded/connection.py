@@ -20,7 +20,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import LocalProtocolError
 
 from .brain import Call, Say
-from .engine import Abandon, Engine, Recognize, Think
+from .effects import Abandon, Recognize, Think
+from .engine import Engine
 from .faults import SERVER_ERROR, Fault
 from .handshake import admit, too_many_connections
 from .outbox import CloseFrame, Outbox

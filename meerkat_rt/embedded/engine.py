@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from . import items as it
 from .brain_view import brain_request
 from .client_events import check_event, event_id_of, parse_frame
+from .effects import Abandon, Effect, Recognize, SessionLimits, Think
 from .faults import SERVER_ERROR, Fault, invalid_value
 from .input_audio import IdleTimeout, InputAudio, TurnStarted, TurnStopped
 from .quirks import Quirks
@@ -43,41 +42,6 @@ if TYPE_CHECKING:
     from .brain import BrainRequest, Reply
 
 MOST_PARALLEL_RESPONSES = 64  # out of band; the service names no limit
-
-
-@attrs.frozen(kw_only=True)
-class Think:
-    """Ask the brain for `response_id`, once the recognizer is done with the items in `after`."""
-
-    response_id: str
-    after: frozenset[str]
-
-
-@attrs.frozen(kw_only=True)
-class Abandon:
-    """The response has ended: stop thinking about it and advancing it."""
-
-    response_id: str
-
-
-@attrs.frozen(kw_only=True)
-class Recognize:
-    """Recognize an item's audio, 16-bit samples at `sample_rate`; then call `recognized`."""
-
-    item_id: str
-    audio: bytes
-    sample_rate: int
-
-
-Effect = Think | Abandon | Recognize
-
-
-@attrs.frozen(kw_only=True)
-class SessionLimits:
-    """What one session may keep in memory, in bytes."""
-
-    buffered_audio_bytes: int = 32 * 1024 * 1024  # uncommitted; 11 minutes of pcm
-    retained_audio_bytes: int = 64 * 1024 * 1024  # in items; the oldest lose theirs first
 
 
 class Engine:

@@ -17,7 +17,7 @@ from support.embedded_session import (
     typed,
 )
 
-from meerkat_rt.embedded.engine import SessionLimits
+from meerkat_rt.embedded.effects import SessionLimits
 
 
 def create(item: dict, **fields: object) -> dict:

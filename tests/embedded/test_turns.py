@@ -19,7 +19,7 @@ from support.embedded_session import (
     typed,
 )
 
-from meerkat_rt.embedded.engine import SessionLimits
+from meerkat_rt.embedded.effects import SessionLimits
 
 COMMIT = {"type": "input_audio_buffer.commit"}
 CLEAR = {"type": "input_audio_buffer.clear"}

@@ -14,7 +14,7 @@ from support.openai_oracle import check
 
 from meerkat_rt.embedded import DefaultBrain, Engine, Quirks
 from meerkat_rt.embedded.audio import FORMATS
-from meerkat_rt.embedded.engine import Abandon, Recognize, Think
+from meerkat_rt.embedded.effects import Abandon, Recognize, Think
 
 RECORDINGS = Path(__file__).parents[2] / "meerkat_rt" / "console" / "data"
 
