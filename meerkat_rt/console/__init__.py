@@ -6,6 +6,7 @@ import click
 
 from .doctor import doctor
 from .serve import serve
+from .stored import transcript
 from .talk import talk
 
 
@@ -17,4 +18,5 @@ def main() -> None:
 
 main.add_command(talk)
 main.add_command(serve)
+main.add_command(transcript)
 main.add_command(doctor)

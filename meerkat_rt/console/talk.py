@@ -34,6 +34,7 @@ from meerkat_rt.testing.quiescence import quiescent_after
 
 from .audio import Loudspeaker, Microphone
 from .screen import JsonScreen, timeline
+from .stored import going_on
 from .wav import WavError, read_wav, write_wav
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ async def converse(
     *,
     speech: tuple[bytes, bytes],
     pace: float,
+    store: Path | None,
 ) -> None:
     """Hold the conversation.
 
@@ -170,9 +172,14 @@ async def converse(
             SystemMessage("You are a friendly guide. Answer in two or three sentences.")
         ],
     )
+    kept = None
+    if store is not None:
+        kept, config, remembered = await going_on(store, config)
+        screen.note(f"{remembered} messages are remembered from {store}")
+    tools = ToolSet([get_weather])
     session = None
     try:
-        async with open_session(config, provider=provider, tools=ToolSet([get_weather])) as session:
+        async with open_session(config, provider=provider, tools=tools, store=kept) as session:
             screen.note(f"session {session.session_id} is ready")
             await Conversation(session, screen, summary, pace).run(*speech)
     finally:
@@ -201,6 +208,7 @@ async def _run(
     speech: tuple[bytes, bytes],
     pace: float,
     output: Path | None,
+    store: Path | None,
 ) -> Summary:
     summary = Summary()
     if note:
@@ -208,7 +216,7 @@ async def _run(
     with quiescent_after():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_interrupt, nursery.cancel_scope, summary)
-            await converse(provider, model, screen, summary, speech=speech, pace=pace)
+            await converse(provider, model, screen, summary, speech=speech, pace=pace, store=store)
             nursery.cancel_scope.cancel(reason="the conversation is over")
     summary.left_behind = "nothing: no task, no socket, no file, no thread"
     screen.summary(summary)
@@ -243,6 +251,11 @@ def _clip(name: str) -> bytes:
 @click.option("--api-key", envvar="OPENAI_API_KEY", help="OpenAI's key [env: OPENAI_API_KEY].")
 @click.option("--wav", type=click.Path(path_type=Path), help="Speech of your own (WAV, 8-48 kHz).")
 @click.option("--output", type=click.Path(path_type=Path), help="Write what was heard to a WAV.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep the conversation in this file, and go on with the one that is there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a JSON line.")
 @click.option("--fast", is_flag=True, help="Do not keep the pace of speech.")
 def talk(
@@ -251,6 +264,7 @@ def talk(
     api_key: str | None,
     wav: Path | None,
     output: Path | None,
+    store: Path | None,
     as_json: bool,
     fast: bool,
 ) -> None:
@@ -278,7 +292,15 @@ def talk(
     with nullcontext(JsonScreen()) if as_json else timeline(STEPS) as screen:
         note = "" if recording is None or not recording.note else f"{wav}: {recording.note}"
         run = partial(
-            _run, provider, model, screen, note=note, speech=speech, pace=pace, output=output
+            _run,
+            provider,
+            model,
+            screen,
+            note=note,
+            speech=speech,
+            pace=pace,
+            output=output,
+            store=store,
         )
         try:
             summary = trio.run(run)

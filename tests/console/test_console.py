@@ -69,6 +69,40 @@ def test_talk_takes_a_recording_of_the_users_and_says_what_it_converted(tmp_path
     assert "resampled from 16000 to 24000 Hz" in result.stdout
 
 
+def test_a_second_talk_with_the_same_store_remembers_the_first_and_it_can_be_printed(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "talks.db"
+    first = run("talk", "--fast", "--store", str(store))
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "0 messages are remembered" in first.stdout
+    listed = json.loads(run("transcript", str(store), "--format", "json").stdout)
+    (entry,) = listed
+    assert entry["messages"] >= 6
+    second = run("talk", "--fast", "--store", str(store))
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert f"{entry['messages']} messages are remembered" in second.stdout
+    name = entry["session_id"]
+    printed = run("transcript", str(store), name)
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.count("of speech)") >= 6
+    told = json.loads(run("transcript", str(store), name, "--format", "json").stdout)
+    assert len(told["messages"]) > entry["messages"]
+    assert run("transcript", str(store), name, "--format", "markdown").stdout.startswith("# ")
+
+
+def test_transcript_says_what_it_cannot_read(tmp_path: Path) -> None:
+    missing = run("transcript", str(tmp_path / "none.db"))
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "There is no file" in missing.stderr
+    text = tmp_path / "text.db"
+    text.write_text("not a store at all, only some words in a file")
+    refused = run("transcript", str(text))
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "NotAStore" in refused.stderr
+
+
 def test_ctrl_c_ends_talk_cleanly_with_a_summary_and_no_traceback() -> None:
     process = subprocess.Popen(
         [*COMMAND, "talk"],
