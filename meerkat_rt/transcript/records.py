@@ -71,7 +71,7 @@ class Item:
             self.segments[index] = [text]
         else:
             self.segments.pop(index, None)
-        self.fast_lane = None
+        self._leave_fast_lane()
 
     def hear(self, index: int, text: str) -> None:
         """Cut the item to what was heard: everything before segment `index`, and `text` of it."""
@@ -92,7 +92,13 @@ class Item:
         """Make the item a place in the order without content."""
         self.skipped = True
         self.segments.clear()
-        self.heard_index = self.fast_lane = None
+        self.heard_index = None
+        self._leave_fast_lane()
+
+    def _leave_fast_lane(self) -> None:
+        # `tail` may be the last that holds on to text which was replaced.
+        self.fast_lane = None
+        self.tail = []
 
     def segment(self, index: int) -> str:
         """The text of one segment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from transcript_kit import Log, done, final, intr, skip, spoken, text, trunc, user
+from transcript.transcript_kit import Log, done, final, intr, skip, spoken, text, trunc, user
 
 from meerkat_rt.model.conversation import StopReason
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from transcript_kit import Log, done, obs, skip, text, user
+from transcript.transcript_kit import Log, done, obs, skip, text, user
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from transcript_kit import Log
+from transcript.transcript_kit import Log
 
 from meerkat_rt import transcript
 from meerkat_rt.model.conversation import (
