@@ -127,7 +127,7 @@ class ToolDispatch:
             # A handler with a nursery of its own was cancelled, and one of its tasks failed in its
             # cleanup.  That is the call's outcome, and no error of the session's.
             cancelled, errors = group.split(trio.Cancelled)
-            if not isinstance(errors, Exception):
+            if not isinstance(errors, ExceptionGroup):
                 raise
             report = self._raised_report(call, errors)
             if cancelled is not None:

@@ -84,14 +84,69 @@ def test_audio_is_bounded_in_bytes_too_and_a_commit_among_it_is_never_dropped() 
     assert [type(command) for command in taken] == [CommitAudio, AppendAudio]
 
 
-def test_flushing_input_keeps_what_is_not_audio() -> None:
+def test_clearing_drops_the_uncommitted_audio_alone_and_stays_behind_the_commit() -> None:
     lanes = SendLanes(SessionLimits())
     lanes.put_audio(b"a" * 60, 0.0)
-    lanes.put(ClearAudio(ref="clear"), 0.0)
     lanes.put(CommitAudio(ref="commit"), 0.0)
+    lanes.put_audio(b"b" * 60, 0.0)
     lanes.flush_audio()
+    lanes.put(ClearAudio(ref="clear"), 0.0)
+    assert lanes.media_bytes == 60
+    taken = lanes.take(0.0)
+    assert [type(command) for command in taken] == [AppendAudio, CommitAudio, ClearAudio]
+    lanes.put_audio(b"c" * 60, 0.0)
+    lanes.flush_audio()
+    lanes.put(ClearAudio(ref="clear"), 0.0)
+    assert [type(command) for command in lanes.take(0.0)] == [ClearAudio]
     assert lanes.media_bytes == 0
-    assert [type(command) for command in lanes.take(0.0)] == [ClearAudio, CommitAudio]
+
+
+def test_dropping_all_audio_keeps_what_is_not_audio() -> None:
+    lanes = SendLanes(SessionLimits())
+    lanes.put_audio(b"a" * 60, 0.0)
+    lanes.put(CommitAudio(ref="commit"), 0.0)
+    lanes.put_audio(b"a" * 60, 0.0)
+    lanes.drop_audio()
+    assert lanes.media_bytes == 0
+    assert [type(command) for command in lanes.take(0.0)] == [CommitAudio]
+
+
+def test_what_waits_behind_a_commit_stays_in_order_when_a_write_is_full_of_audio() -> None:
+    lanes = SendLanes(SessionLimits(media_bytes_per_write=100))
+    lanes.put_audio(b"a" * 60, 0.0)
+    lanes.put_audio(b"b" * 60, 0.0)
+    lanes.put(CommitAudio(ref="commit"), 0.0)
+    lanes.put(CreateResponse(ref="first"), 0.0)
+    assert [type(command) for command in lanes.take(0.0)] == [AppendAudio, AppendAudio]
+    lanes.put_audio(b"c" * 200, 0.0)
+    lanes.put(CreateResponse(ref="second"), 0.0)  # not before the first, nor before the commit
+    taken = [command for _ in range(3) for command in lanes.take(0.0)]
+    assert [getattr(command, "ref", "audio") for command in taken] == [
+        "commit",
+        "first",
+        "audio",
+        "second",
+    ]
+
+
+def test_audio_that_grew_stale_in_the_lane_is_told_to_the_next_caller() -> None:
+    lanes = SendLanes(SessionLimits(mic_max_age=2.0))
+    lanes.put_audio(b"a" * 10, 0.0)
+    assert lanes.take(5.0) == []
+    assert lanes.dropped_bytes == 10
+    assert lanes.put_audio(b"b" * 10, 5.0) == 10
+    assert lanes.put_audio(b"c" * 10, 5.0) == 0
+
+
+async def test_closed_lanes_let_nobody_wait_for_room() -> None:
+    lanes = SendLanes(SessionLimits(control_commands=1))
+    lanes.put(CancelResponse(ref="c"), 0.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lanes.wait_for_room)
+        await wait_all_tasks_blocked()
+        lanes.close()
+    await lanes.wait_for_room()
+    assert len(lanes.take(0.0)) == 1
 
 
 async def test_commands_wait_while_the_control_lane_is_full_and_lose_nothing_when_cancelled() -> (
@@ -144,7 +199,7 @@ async def test_a_signal_set_before_the_wait_is_not_lost_and_a_cancelled_wait_lea
 
 
 def lane(**limits: float) -> EventLane:
-    return EventLane(SessionLimits(**limits), PCM, lambda event: None)
+    return EventLane(SessionLimits(**limits), PCM, lambda event: None, lambda event: None)
 
 
 async def drain(events: EventLane) -> list[object]:
@@ -219,7 +274,7 @@ async def test_a_gap_that_was_read_is_followed_by_a_new_one() -> None:
 
 async def test_flushing_a_response_drops_its_audio_alone() -> None:
     delivered: list[OutputAudioChunk] = []
-    events = EventLane(SessionLimits(), PCM, delivered.append)
+    events = EventLane(SessionLimits(), PCM, delivered.append, lambda event: None)
     events.put([audio("dead"), TurnStarted(), audio("alive"), audio("dead")])
     events.flush("dead")
     assert events.audio_bytes == 480
@@ -237,6 +292,50 @@ async def test_dead_audio_that_nobody_reads_is_swept() -> None:
     assert events._dead_bytes <= 1000
     assert len(events._audio) <= 2
     assert await drain(events) == []
+
+
+async def test_every_dropped_chunk_is_told_and_none_that_was_read_or_flushed() -> None:
+    dropped: list[OutputAudioChunk] = []
+    events = EventLane(
+        SessionLimits(output_audio_bytes=1000), PCM, lambda event: None, dropped.append
+    )
+    events.put([audio("r", 480, f"item {number}") for number in range(4)])
+    assert [event.item_id for event in dropped] == ["item 0", "item 1"]
+    events.flush("r")
+    events.put([audio("s", 480, f"item {number}") for number in range(4, 6)])
+    assert len(dropped) == 2
+    assert len(await drain(events)) == 3
+
+
+async def test_places_of_dropped_audio_do_not_pile_up_while_nobody_reads() -> None:
+    events = lane(output_audio_bytes=1000)
+    for number in range(10_000):
+        events.put([audio(f"r{number % 7}", 400)])
+        if number % 100 == 99:
+            events.flush(f"r{number % 7}")
+    assert len(events._queue) <= 2 * 1024 + 10
+    read = await drain(events)
+    assert isinstance(read[0], MediaGap)
+    assert sum(isinstance(event, MediaGap) for event in read) == 1
+    assert (events._holes, len(events._audio), events.audio_bytes) == (0, 0, 0)
+
+
+async def test_empty_chunks_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meerkat_rt.runtime.lanes._CHUNKS", 100)
+    events = lane()
+    events.put([audio("r", 0) for _ in range(5000)])
+    assert len(events._queue) <= 100 + 1024 + 1
+
+
+async def test_a_failure_that_is_read_again_and_again_does_not_grow() -> None:
+    events = lane()
+    events.end(LlmError())
+    sizes = set()
+    for _ in range(5):
+        with pytest.raises(LlmError) as raised:
+            await events.get()
+        sizes.add(len(raised.traceback))
+    assert len(sizes) == 1
 
 
 async def test_too_many_unread_control_events_overflow_but_audio_does_not_count() -> None:

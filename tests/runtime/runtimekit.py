@@ -1,0 +1,200 @@
+"""A session against a scripted server over an in-memory wire, in a few words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+import trio
+
+from meerkat_rt import (
+    OpenAIRealtime,
+    RealtimeSession,
+    RealtimeSessionOpenConfig,
+    RealtimeTurningMode,
+    SessionLimits,
+    SessionLlmIdentity,
+    ToolSet,
+    open_session,
+)
+from meerkat_rt.model import events as ev
+from meerkat_rt.testing.openai_peer import OpenAIPeer, openai_peer
+from meerkat_rt.testing.wires import Wire, WireName, make_wire
+from meerkat_rt.transport import connector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+PROVIDER_MANAGED = RealtimeTurningMode.PROVIDER_MANAGED
+EXPLICIT = RealtimeTurningMode.EXPLICIT_COMMIT
+CONNECTORS = ("websockets", "trio-websocket")
+
+Script: TypeAlias = Callable[[OpenAIPeer], Awaitable[object]]
+
+
+def open_config(
+    mode: RealtimeTurningMode = PROVIDER_MANAGED, *args: Any
+) -> RealtimeSessionOpenConfig:
+    return RealtimeSessionOpenConfig(mode, SessionLlmIdentity(model="gpt-realtime"), *args)
+
+
+def provider(stream: trio.abc.Stream, name: str = "websockets", **settings: Any) -> OpenAIRealtime:
+    """The OpenAI provider whose one connection is `stream`."""
+
+    async def open_stream(_host: str, _port: int) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        return stream
+
+    return OpenAIRealtime(
+        api_key="k",
+        base_url="ws://peer/v1/realtime",
+        connector=connector(name, open_stream=open_stream),
+        seed=1,
+        **settings,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Server:
+    """A scripted server for one connection, and the wire to it."""
+
+    peer: OpenAIPeer
+    wire: Wire
+    name: str
+
+    @asynccontextmanager
+    async def open(
+        self,
+        *,
+        tools: Iterable[Any] = (),
+        mode: RealtimeTurningMode = PROVIDER_MANAGED,
+        config: RealtimeSessionOpenConfig | None = None,
+        limits: SessionLimits | None = None,
+        **settings: Any,
+    ) -> AsyncIterator[RealtimeSession]:
+        """Open a session with it."""
+        async with open_session(
+            config or open_config(mode),
+            provider=provider(self.wire.client, self.name, **settings),
+            tools=ToolSet(tools),
+            limits=limits or SessionLimits(),
+        ) as session:
+            yield session
+
+
+@asynccontextmanager
+async def serving(
+    script: Script,
+    *,
+    wire: Wire | WireName = "memory",
+    name: str = "websockets",
+    client_may_leave: bool | Callable[[], bool] = False,
+    patience: float = 30.0,
+) -> AsyncIterator[Server]:
+    """A server that plays `script` from the upgrade on.  The client must leave its end closed."""
+    pair = make_wire(wire) if isinstance(wire, str) else wire
+    async with openai_peer(
+        pair.server, script, client_may_leave=client_may_leave, patience=patience
+    ) as peer:
+        yield Server(peer=peer, wire=pair, name=name)
+        assert pair.offences == []
+        assert pair.client.closed, "the session left its socket open"
+
+
+def welcoming(script: Script) -> Script:
+    """The script, after a successful handshake."""
+
+    async def play(peer: OpenAIPeer) -> None:
+        await peer.welcome()
+        await script(peer)
+
+    return play
+
+
+@attrs.frozen(kw_only=True)
+class Meeting:
+    """Both ends of one session, and what is between them."""
+
+    session: RealtimeSession
+    peer: OpenAIPeer
+    wire: Wire
+
+    @property
+    def core(self) -> Any:
+        return self.session._core
+
+
+@asynccontextmanager
+async def meeting(
+    script: Script,
+    *,
+    wire: WireName = "memory",
+    name: str = "websockets",
+    client_may_leave: bool = False,
+    patience: float = 30.0,
+    **opening: Any,
+) -> AsyncIterator[Meeting]:
+    """An open session, and its server, which has said `welcome` and goes on with `script`."""
+    async with (
+        serving(
+            welcoming(script),
+            wire=wire,
+            name=name,
+            client_may_leave=client_may_leave,
+            patience=patience,
+        ) as server,
+        server.open(**opening) as session,
+    ):
+        yield Meeting(session=session, peer=server.peer, wire=server.wire)
+
+
+async def linger(peer: OpenAIPeer) -> None:
+    """A server that says no more, and answers the close."""
+    await peer.linger()
+
+
+async def take(session: RealtimeSession, kind: type, *more: type) -> list[Any]:
+    """Read up to and including the first event of `kind`, then of the next kind, and so on."""
+    read: list[Any] = []
+    for wanted in (kind, *more):
+        while True:
+            event = await session.next_event()
+            assert event is not None, f"the session ended before {wanted.__name__}: {read}"
+            read.append(event)
+            if isinstance(event, wanted):
+                break
+    return read
+
+
+async def rest(session: RealtimeSession) -> list[Any]:
+    """All events that are left, up to a clean end."""
+    return [event async for event in session]
+
+
+async def outcome(session: RealtimeSession) -> tuple[list[Any], BaseException | None]:
+    """All events that are left, and the error that they end with, if they do."""
+    read: list[Any] = []
+    try:
+        while (event := await session.next_event()) is not None:
+            read.append(event)
+    except Exception as error:
+        return read, error
+    return read, None
+
+
+def kinds(read: Iterable[Any], *leave_out: type) -> list[str]:
+    """The names of the events' classes."""
+    return [type(event).__name__ for event in read if not isinstance(event, leave_out)]
+
+
+def of(read: Iterable[Any], *wanted: type) -> list[Any]:
+    return [event for event in read if isinstance(event, wanted)]
+
+
+def closing(read: list[Any]) -> ev.CloseReason:
+    """The reason of the one closing event, which must be the last."""
+    (last,) = of(read, ev.SessionClosed)
+    assert read[-1] is last
+    return last.reason

@@ -1,0 +1,227 @@
+"""What comes out of the block around a session: its own exception, as if there were no tasks."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from runtimekit import linger, meeting, serving, take, welcoming
+from trio.testing import wait_all_tasks_blocked
+
+from meerkat_rt import Lost, events
+from meerkat_rt.testing.quiescence import quiescent_after
+
+
+class Own(Exception):
+    pass
+
+
+async def run_block(body, *, script=linger, tools=()):
+    """Open a session and run `body(session)` in its block; the exception that comes out."""
+    with quiescent_after():
+        async with serving(welcoming(script), client_may_leave=True) as server:
+            try:
+                async with server.open(tools=tools) as session:
+                    await body(session)
+            except BaseException as error:
+                return session, error
+            return session, None
+
+
+async def test_the_blocks_exception_comes_out_bare_with_its_own_context(autojump_clock) -> None:
+    cause, context = KeyError("cause"), ValueError("context")
+    own = Own("mine")
+
+    async def body(session) -> None:
+        try:
+            raise context
+        except ValueError:
+            raise own from cause
+
+    session, error = await run_block(body)
+    assert error is own
+    assert error.__context__ is context
+    assert error.__cause__ is cause
+    assert session.closed == events.CloseReason(by=events.ClosedBy.APPLICATION)
+
+
+async def test_an_exception_without_context_gets_none_from_us(autojump_clock) -> None:
+    async def body(session) -> None:
+        await trio.lowlevel.checkpoint()
+        raise Own
+
+    _, error = await run_block(body)
+    assert isinstance(error, Own)
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, StopAsyncIteration])
+async def test_interrupts_and_odd_exceptions_come_out_untouched(kind, autojump_clock) -> None:
+    own = kind("odd")
+
+    async def body(session) -> None:
+        await session.send_text("x")
+        raise own
+
+    session, error = await run_block(body)
+    assert error is own
+    assert session.closed.by == "application"
+
+
+async def test_a_group_of_the_applications_comes_out_as_it_is(autojump_clock) -> None:
+    own = ExceptionGroup("mine", [Own("one")])
+
+    async def body(session) -> None:
+        raise own
+
+    _, error = await run_block(body)
+    assert error is own
+
+
+async def test_a_cancellation_comes_out_bare(autojump_clock) -> None:
+    seen: list[BaseException] = []
+
+    async with serving(welcoming(linger), client_may_leave=True) as server:
+        with trio.CancelScope() as scope:
+            try:
+                async with server.open():
+                    scope.cancel()
+                    await trio.sleep_forever()
+            except BaseException as error:
+                seen.append(error)
+                raise
+    assert [type(error) for error in seen] == [trio.Cancelled]
+    assert scope.cancelled_caught
+
+
+async def test_an_error_in_a_cancelled_block_wins_over_the_cancellation(autojump_clock) -> None:
+    own = Own()
+    async with serving(welcoming(linger), client_may_leave=True) as server:
+        with trio.CancelScope() as scope, pytest.raises(Own) as raised:  # noqa: PT012
+            async with server.open():
+                scope.cancel()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise own
+    assert raised.value is own
+
+
+async def test_a_cancellation_caught_inside_the_block_is_none_of_the_sessions_business(
+    autojump_clock,
+) -> None:
+    async def body(session) -> None:
+        with trio.move_on_after(1):
+            await session.next_event()
+        assert session.closed is None
+
+    session, error = await run_block(body)
+    assert error is None
+    assert session.closed.text == ""
+
+
+async def test_an_error_of_a_task_of_the_block_keeps_the_blocks_own_group(autojump_clock) -> None:
+    async def fail() -> None:
+        raise Own
+
+    async def body(session) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.next_event)
+            nursery.start_soon(fail)
+
+    _, error = await run_block(body)
+    assert isinstance(error, ExceptionGroup)
+    assert [type(leaf) for leaf in error.exceptions] == [Own]
+
+
+# ---------------------------------------------------------------- our own failures
+
+
+def break_machine(session) -> None:
+    """Plant a bug: the next event of the provider's makes the machine raise."""
+
+    def observe(event, now) -> None:
+        raise ZeroDivisionError("a bug")
+
+    session._core.machine.observe = observe
+
+
+async def hello_once(peer) -> None:
+    await peer.expect("conversation.item.create")
+    await peer.text_response("hello")
+    await peer.linger()
+
+
+async def test_a_bug_of_ours_cancels_the_block_and_comes_out_bare(autojump_clock) -> None:
+    ends: list[object] = []
+
+    async def body(session) -> None:
+        request = await session.create_response()
+        break_machine(session)
+        await session.send_text("x")
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                ends.append(await request.outcome())
+
+    async def script(peer) -> None:
+        await peer.expect("response.create")
+        await hello_once(peer)
+
+    session, error = await run_block(body, script=script)
+    assert isinstance(error, ZeroDivisionError)
+    assert (session.closed.by, session.closed.text) == ("runtime", "internal error")
+    assert not session.closed.clean
+    assert ends == [Lost(reason="the session has ended")]
+
+
+async def test_where_block_and_session_both_fail_they_come_as_a_group(autojump_clock) -> None:
+    own = Own()
+
+    async def body(session) -> None:
+        break_machine(session)
+        await session.send_text("x")
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise own
+
+    _, error = await run_block(body, script=hello_once)
+    assert isinstance(error, ExceptionGroup)
+    assert [type(leaf) for leaf in error.exceptions] == [Own, ZeroDivisionError]
+    assert error.exceptions[0] is own
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("nested", [False, True])
+async def test_an_interrupt_in_a_tool_is_no_outcome_of_the_call(
+    kind, nested, autojump_clock
+) -> None:
+    async def interrupted() -> str:
+        await trio.lowlevel.checkpoint()
+        if nested:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                raise kind("now")
+        raise kind("now")
+
+    async def script(peer) -> None:
+        await peer.tool_call_response(("interrupted", {}))
+        await peer.linger()
+
+    async def body(session) -> None:
+        await take(session, events.SessionClosed)
+
+    session, error = await run_block(body, script=script, tools=[interrupted])
+    assert type(error) is kind
+    assert session.closed is not None
+
+
+async def test_a_failed_session_raises_where_it_is_read_and_nowhere_else(autojump_clock) -> None:
+    async def script(peer) -> None:
+        await peer.socket.drop()
+
+    async with meeting(script) as m:
+        await wait_all_tasks_blocked()
+        assert m.session.closed is not None
+    assert not m.session.closed.clean  # and the block was left without an exception
