@@ -66,7 +66,12 @@ class TurnStarted(_SessionEvent):
 
 @attrs.frozen
 class TurnCommitted(_SessionEvent):
-    """The user's turn is complete and the provider has it."""
+    """The user's turn is complete and the provider has it.
+
+    `inferred`: the provider does not say when a turn ends; that it answered tells.
+    """
+
+    inferred: bool = attrs.field(default=False, metadata=json_field(omit_default=True))
 
 
 # ---------------------------------------------------------------- the model

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 class Profile:
     """What one model of a provider can do, and how the machine must treat it.
 
-    `provider_responds`, `provider_interrupts` and `echoes_refs` are those of
-    `turn.effects.MachineSettings` for the configuration that the dialect was made with.
+    `provider_responds`, `provider_interrupts`, `provider_continues`, `cancel_on_barge_in` and
+    `echoes_refs` are those of `turn.effects.MachineSettings` for the configuration that the dialect
+    was made with.  `answer_window` replaces the nudge timeout where the provider takes no nudge and
+    the timeout only decides when a silent model is declared stalled.
     """
 
     capabilities: RealtimeCapabilities
@@ -32,6 +34,9 @@ class Profile:
     provider_responds: bool
     provider_interrupts: bool
     echoes_refs: bool
+    provider_continues: bool = False
+    cancel_on_barge_in: bool = True
+    answer_window: float | None = None  # seconds; None: the session's nudge timeout
     ping_interval: float | None = 20.0  # seconds; None: the provider pings us
     ping_timeout: float = 20.0  # seconds
     session_cap: float | None = None  # seconds a session may last
@@ -83,6 +88,38 @@ class Opening(Protocol):
         ...
 
 
+class LinkCodec(Protocol):
+    """One provider's language on one connection.
+
+    Where the protocol has no ids, no acknowledgements or no beginnings and ends, the codec of the
+    link supplies them, so it may remember what went over the link; it is as pure as its dialect.
+    """
+
+    def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
+        """Events of one frame.
+
+        Never raises: what is not understood is UnknownFrame or ProtocolFault.
+        """
+        ...
+
+    def encode(self, command: ProviderCommand) -> Sequence[bytes]:
+        """Frames of one command, to be written in this order.
+
+        Raises:
+            InvalidRequest: the provider has no such command; the capability profile says so
+                beforehand.
+        """
+        ...
+
+    def written(self) -> tuple[ProviderEvent, ...]:
+        """What follows from the commands encoded since the last call, once they are written.
+
+        For what the provider never confirms.  The writer asks after each write; whatever has not
+        been asked for by then comes before the events of the next frame.
+        """
+        ...
+
+
 class Dialect(Protocol):
     """One provider's language, for one configuration.  Holds no state of a connection."""
 
@@ -112,19 +149,18 @@ class Dialect(Protocol):
         """
         ...
 
-    def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
-        """Events of one frame.
+    def codec(self, link: str) -> LinkCodec:
+        """The language on one connection; `link` is a name that no other connection has.
 
-        Never raises: what is not understood is UnknownFrame or ProtocolFault.
+        What the codec mints ids from, so the same name gives the same ids.
         """
         ...
 
-    def encode(self, command: ProviderCommand) -> Sequence[bytes]:
-        """Frames of one command.
+    def check(self, command: ProviderCommand) -> None:
+        """Refuse what could not be encoded, before anything depends on it.
 
         Raises:
-            InvalidRequest: the provider has no such command; the capability profile says so
-                beforehand.
+            LlmError: as `LinkCodec.encode` would.
         """
         ...
 

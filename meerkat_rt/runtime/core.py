@@ -145,6 +145,7 @@ class SessionCore:
         self.error: LlmError | None = None
         self.unresponsive: dict[str, str] = {}  # call id -> tool name
         self._timer: trio.CancelScope | None = None
+        self._links = 0  # connections so far
         self._effects: dict[type, Callable[..., None]] = {
             Send: self._send,
             StartTool: self._start_tool,
@@ -290,6 +291,11 @@ class SessionCore:
         self.events.put(
             [ToolUnresponsive(call_id=call_id, tool_name=tool_name, grace_ms=round(grace * 1000))]
         )
+
+    def next_link(self) -> str:
+        """A name for the next connection, which no other has: ids are minted from it."""
+        self._links += 1
+        return f"{self.settings.seed & 0xFFFF_FFFF:08x}_{self._links:x}"
 
     def unsendable(self, command: ProviderCommand, error: LlmError) -> None:
         """The dialect has no words for a command: it is refused, as if by the provider."""

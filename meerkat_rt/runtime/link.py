@@ -16,7 +16,7 @@ from ..model.errors import (
     from_http_status,
 )
 from ..model.events import ClosedBy, CloseReason
-from ..providers.base import Dialect
+from ..providers.base import Dialect, LinkCodec
 from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
 from ..turn.ports import ProviderEvent, SessionCreated
 from .errors import TransportStalled
@@ -41,6 +41,7 @@ class Link:
 
     transport: Transport
     dialect: Dialect
+    codec: LinkCodec
     session_id: str | None = None
     held: list[ProviderEvent] = attrs.field(factory=list)
     ended: trio.Event = attrs.field(factory=trio.Event)
@@ -53,11 +54,12 @@ async def open_link(
     opening: Opening,
     limits: SessionLimits,
     hosts: trio.Nursery,
+    name: str,
 ) -> Link:
     """Connect and bring the session to readiness.
 
-    `hosts` runs the tasks that the transport's library needs.  Cancelled or failed at any point, it
-    leaves no socket behind.
+    `name` is the link's own, see `Dialect.codec`.  `hosts` runs the tasks that the transport's
+    library needs.  Cancelled or failed at any point, it leaves no socket behind.
 
     Raises:
         LlmError: no session; a connection that fails is ConnectionReset, one that takes too long
@@ -65,7 +67,7 @@ async def open_link(
     """
     transport = await _connect(dialect, connector, limits, hosts)
     try:
-        link = Link(transport=transport, dialect=dialect)
+        link = Link(transport=transport, dialect=dialect, codec=dialect.codec(name))
         await _shake_hands(link, opening, limits)
     except BaseException:
         await _abandon(transport)
@@ -116,7 +118,7 @@ async def _shake_hands(link: Link, opening: Opening, limits: SessionLimits) -> N
                     return
                 batch = await transport.receive()
             for frame in batch:
-                for event in link.dialect.decode(frame):
+                for event in link.codec.decode(frame):
                     if type(event) is SessionCreated:
                         link.session_id = event.session_id
                     more, ours = opening.observe(event)
@@ -137,7 +139,7 @@ async def receive(core: SessionCore, link: Link) -> None:
 
     Ends when the connection does; that is reported as state, not raised.
     """
-    transport, decode = link.transport, link.dialect.decode
+    transport, decode = link.transport, link.codec.decode
     while True:
         try:
             batch = await transport.receive()
@@ -175,6 +177,8 @@ async def send(core: SessionCore, link: Link) -> None:
                 if not link.ended.is_set():
                     _lost(core, link, *_ending(link, closed))
                 return
+            if written := link.codec.written():
+                core.observe(list(written), trio.current_time())
             if not len(lanes):
                 lanes.drained.unpark_all()
                 break
@@ -184,7 +188,7 @@ def _encoded(core: SessionCore, link: Link, commands: list[ProviderCommand]) -> 
     frames: list[bytes] = []
     for command in commands:
         try:
-            frames += link.dialect.encode(command)
+            frames += link.codec.encode(command)
         except LlmError as error:
             core.unsendable(command, error)
     return frames

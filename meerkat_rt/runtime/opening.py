@@ -53,8 +53,21 @@ def machine_settings(
         raise InvalidConfig(f"turning mode {turning_mode} is not supported; this model has: {can}")
     if capabilities.audio_output_format is None:
         raise InvalidConfig("this model does not say in which format it speaks")
+    if not capabilities.nudge_supported:
+        asked = {
+            "response_nudge_timeout_ms": nudge_timeout_ms,
+            "response_nudge_max_attempts": nudge_max_attempts or None,
+        }
+        for field, value in asked.items():
+            if value is not None:
+                raise InvalidConfig(
+                    f"the open config's {field} is {value}, and this model cannot be nudged; leave "
+                    "it out"
+                )
     attempts = limits.nudge_max_attempts if nudge_max_attempts is None else nudge_max_attempts
     timeout = limits.nudge_timeout if nudge_timeout_ms is None else nudge_timeout_ms / 1000
+    if profile.answer_window is not None:
+        timeout = profile.answer_window
     return MachineSettings(
         turning_mode=turning_mode,
         capabilities=capabilities,
@@ -62,6 +75,8 @@ def machine_settings(
         output_format=capabilities.audio_output_format,
         provider_responds=profile.provider_responds,
         provider_interrupts=profile.provider_interrupts,
+        provider_continues=profile.provider_continues,
+        cancel_on_barge_in=profile.cancel_on_barge_in,
         transcribes_input=capabilities.transcript_supported,
         echoes_refs=profile.echoes_refs,
         tools=specs,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from ..model.conversation import UserMessage
 from ..model.errors import AudioFormatMismatch, InvalidInputShape, InvalidRequest, RequestTooLarge
 from ..model.events import ClosedBy, CloseReason
 from ..model.media import (
@@ -15,7 +16,7 @@ from ..model.media import (
     RealtimeTurningMode,
     ResponseModality,
 )
-from ..turn.ports import CreateResponse, ResponseOptions
+from ..turn.ports import ClearAudio, CommitAudio, CreateItem, CreateResponse, ResponseOptions
 from .core import ResponseRequest
 from .tools import advertised
 
@@ -195,7 +196,12 @@ class RealtimeSession:
         """Add a user message to the conversation.  Never asks for a response by itself.
 
         A checkpoint.  Cancelled: no effect.
+
+        Raises:
+            InvalidRequest: the model takes text only as a turn that it answers.
         """
+        self._core.check_open()
+        self._core.dialect.check(CreateItem(ref="", item_id="", message=UserMessage(text)))
         await self._make_room()
         self._core.machine.send_text(text, respond=False, now=trio.current_time())
         await self._done()
@@ -217,7 +223,12 @@ class RealtimeSession:
         """Make the buffered audio a user item.  Never asks for a response.
 
         A checkpoint.  Cancelled: no effect.
+
+        Raises:
+            InvalidRequest: the provider cannot.
         """
+        self._core.check_open()
+        self._core.dialect.check(CommitAudio(ref=""))
         await self._make_room()
         self._core.machine.commit_audio(trio.current_time())
         await self._done()
@@ -226,7 +237,12 @@ class RealtimeSession:
         """Drop the audio that has not been committed, here and at the provider.
 
         A checkpoint.  Cancelled: no effect.
+
+        Raises:
+            InvalidRequest: the provider cannot take back what it has.
         """
+        self._core.check_open()
+        self._core.dialect.check(ClearAudio(ref=""))
         await self._make_room()
         self._core.machine.clear_audio(trio.current_time())
         await self._done()
@@ -438,7 +454,7 @@ class RealtimeSession:
                 raise InvalidRequest(
                     f"modality is {options.modality!r}; allowed: {allowed}"
                 ) from None
-        self._core.dialect.encode(CreateResponse(ref="", options=options))
+        self._core.dialect.check(CreateResponse(ref="", options=options))
         return options
 
     def _check_format(self, chunk: RealtimeAudioChunk) -> None:

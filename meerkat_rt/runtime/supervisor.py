@@ -53,6 +53,7 @@ async def supervise(
                 opening=opening,
                 limits=core.limits,
                 hosts=hosts,
+                name=core.next_link(),
             )
             try:
                 task_status.started()

@@ -74,6 +74,19 @@ class Hearing:
             )
         ]
 
+    def stopped(self, response_id: str | None, now: float) -> list[Response]:
+        """The responses that the provider means when it says that it stopped speaking."""
+        stopped = self.audible(now)
+        named = None if response_id is None else self._slot.live.get(response_id)
+        if (
+            named is not None
+            and named.phase is ResponsePhase.ACTIVE
+            and not named.interrupted
+            and named not in stopped
+        ):
+            stopped.append(named)
+        return stopped
+
     def interruptible(self, now: float) -> list[Response]:
         """The responses that the application's interruption stops: also silent ones, and open
         calls.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         InputTranscriptDelta,
         InputTranscriptDone,
         InputTranscriptFailed,
+        ResponseInterrupted,
         SpeechStarted,
         SpeechStopped,
     )
@@ -107,6 +108,17 @@ class InputSide:
             InputSpeechStopped(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
         )
 
+    def response_interrupted(self, event: ResponseInterrupted, now: float) -> None:
+        """The provider stopped what it was saying; with nothing to be heard it means nothing."""
+        cut = self._hearing.stopped(event.response_id, now)
+        if not cut:
+            return
+        if event.by_user:
+            self._slot.supersede("barge_in", now)
+        self._hearing.cut(cut, now, cancel=False)
+        if event.by_user:
+            self._start_turn()
+
     def committed(self, event: InputCommitted, now: float) -> None:
         """Input audio became an item of the conversation."""
         item_id = event.item_id
@@ -129,7 +141,7 @@ class InputSide:
             self._items.observe(item_id, event.previous_item_id, RealtimeTranscriptRole.USER)
             self._items.claim(item_id)
             self._await_transcription(item_id, now)
-        self._ctx.events.append(TurnCommitted())
+        self._ctx.events.append(TurnCommitted(inferred=event.inferred))
         self._end_turn()
         if own is None and self._provider_responds:
             self._slot.owe(now)
@@ -260,7 +272,9 @@ class InputSide:
         self._ctx.remember(
             ref, CommandName.CREATE_ITEM, now + self._ctx.settings.update_deadline, item_id
         )
-        self._ctx.send(CreateItem(ref=ref, item_id=item_id, message=UserMessage(text)))
+        self._ctx.send(
+            CreateItem(ref=ref, item_id=item_id, message=UserMessage(text), turn=turn)
+        )
         self._hearing.release_all()
         # The provider appends it: it stands after the newest item, however unfinished that is.
         self._items.see(item_id, self._items.tail)

@@ -70,6 +70,7 @@ class SessionMachine:
             ports.TextDone: out.text_done,
             ports.AudioDone: out.audio_done,
             ports.ResponseBegan: out.began,
+            ports.ResponseInterrupted: user.response_interrupted,
             ports.OutputItemBegan: out.item_began,
             ports.OutputItemEnded: out.item_began,
             ports.OutputProgress: out.progress,
@@ -91,11 +92,13 @@ class SessionMachine:
             ports.ProviderError: self._provider_error,
             ports.CommandRefused: self._command_refused,
             ports.RateLimits: self._rate_limits,
+            ports.UsageReported: self._usage_reported,
             ports.UnknownFrame: self._unknown_frame,
             ports.ProtocolFault: self._protocol_fault,
             # The handshake's, or the runtime's own affair:
             ports.SessionCreated: self._ignore,
             ports.GoingAway: self._ignore,
+            ports.ResumptionUpdated: self._ignore,
             ports.SeedAcknowledged: self._ignore,
         }
         self._at: dict[str, Callable[[str, float], None]] = {
@@ -401,6 +404,9 @@ class SessionMachine:
 
     def _rate_limits(self, event: ports.RateLimits, now: float) -> None:
         self._ctx.events.append(RateLimitsUpdated(event.limits))
+
+    def _usage_reported(self, event: ports.UsageReported, now: float) -> None:
+        self._output.usage += event.usage
 
     def _unknown_frame(self, event: ports.UnknownFrame, now: float) -> None:
         self._ctx.events.append(UnknownProviderEvent(type=event.type, raw=event.raw))

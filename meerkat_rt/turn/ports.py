@@ -98,6 +98,26 @@ class GoingAway:
 
 
 @attrs.frozen(kw_only=True)
+class ResumptionUpdated:
+    """The provider told from where the session can be resumed on another connection.
+
+    `handle` names the newest such state; None: there is none at this moment, and resuming from the
+    one before would lose what came after.  `last_consumed`: index of the last message of ours that
+    the state includes, where the provider counts them.
+    """
+
+    handle: str | None = attrs.field(default=None, repr=False)  # whoever has it has the session
+    last_consumed: int | None = None
+
+
+@attrs.frozen
+class UsageReported:
+    """Tokens that belong to no response that is still open, beside those of `ResponseEnded`."""
+
+    usage: Usage
+
+
+@attrs.frozen(kw_only=True)
 class UnknownFrame:
     """A well-formed frame of an unknown type."""
 
@@ -241,6 +261,19 @@ class ResponseBegan:
     response_id: str
     ref: str | None = None
     in_conversation: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class ResponseInterrupted:
+    """The provider stopped speaking and wants nothing more of it to be heard.
+
+    Its terminal, if it is still owed, follows.  `response_id` None: what is still to be heard has
+    ended already.  `by_user`: the user spoke, so that a new turn has begun; else a command of ours
+    interrupted it.
+    """
+
+    response_id: str | None = None
+    by_user: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -402,6 +435,8 @@ ProviderEvent: TypeAlias = (
     | CommandRefused
     | RateLimits
     | GoingAway
+    | ResumptionUpdated
+    | UsageReported
     | UnknownFrame
     | ProtocolFault
     | SpeechStarted
@@ -416,6 +451,7 @@ ProviderEvent: TypeAlias = (
     | SeedAcknowledged
     | ItemDeleted
     | ResponseBegan
+    | ResponseInterrupted
     | OutputItemBegan
     | OutputItemEnded
     | TextDelta
@@ -461,12 +497,16 @@ class ClearAudio:
 
 @attrs.frozen(kw_only=True)
 class CreateItem:
-    """Add a message under an id of ours.  A message that has no item form encodes to nothing."""
+    """Add a message under an id of ours.  A message that has no item form encodes to nothing.
+
+    `turn`: the message is a turn of the user's, and a response to it will be requested.
+    """
 
     ref: str
     item_id: str
     message: Message
     previous_item_id: str | None = None
+    turn: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -279,6 +279,22 @@ class OpenAIDialect:
 
     # ------------------------------------------------------------ frames
 
+    def codec(self, link: str) -> OpenAIDialect:
+        """The dialect itself: the provider names and acknowledges everything."""
+        return self
+
+    def check(self, command: ProviderCommand) -> None:
+        """Refuse what `encode` would refuse.
+
+        Raises:
+            LlmError: see `encode`.
+        """
+        self.encode(command)
+
+    def written(self) -> tuple[ProviderEvent, ...]:
+        """Nothing: the provider tells itself what becomes of a command."""
+        return ()
+
     def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
         """Events of one frame.  Never raises."""
         return decoding.decode(frame)

@@ -1,0 +1,1 @@
+"""The Gemini Live dialect; see README.md."""
