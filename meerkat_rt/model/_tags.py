@@ -1,180 +1,151 @@
-"""The tagged unions of the vocabulary, and what their variants are called in JSON."""
+"""Which union a class belongs to in JSON, and under which tag."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import attrs
 
-from . import (
-    channel,
-    client_events,
-    conversation,
-    errors,
-    events,
-    live_config,
-    media,
-    public,
-    tool_config,
-    transcript,
-)
+from . import channel, client_events, conversation, events, live_config, media, public, transcript
 
 
 def snake_case(name: str) -> str:
-    """CamelCase as snake_case."""
+    """`TurnCompleted` -> `turn_completed`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 @attrs.frozen(kw_only=True)
-class TaggedUnion:
-    """A union whose variants are told apart by the value under `key`.
+class Family:
+    """One tagged union: its name, the key that holds the tag, and the class of each tag.
 
-    `default` is the variant that JSON without the key is taken for.
+    `untagged` is the tag that is understood where there is none, and never written.
     """
 
     name: str
     key: str
-    tags: Mapping[type, str]
-    default: type | None = None
-    classes: Mapping[str, type] = attrs.field(init=False)
-
-    @classes.default
-    def _by_tag(self) -> dict[str, type]:
-        return {tag: cls for cls, tag in self.tags.items()}
+    classes: dict[str, type]
+    untagged: str | None = None
 
 
-def members(union: Any) -> tuple[type, ...]:
-    """The classes of a union."""
-    return cast("tuple[type, ...]", get_args(union))
+def _by_class_name(name: str, union: Any) -> Family:
+    classes = {snake_case(cls.__name__): cls for cls in get_args(union)}
+    return Family(name=name, key="type", classes=classes)
 
 
-def _union(name: str, union: Any, key: str, /, **tags: type) -> TaggedUnion:
-    """A union whose variants are called by their class's name, unless `tags` says otherwise."""
-    named = {cls: tag for tag, cls in tags.items()}
-    return TaggedUnion(
-        name=name,
-        key=key,
-        tags={cls: named.get(cls, snake_case(cls.__name__)) for cls in members(union)},
-    )
-
-
-def _error_classes() -> tuple[type, ...]:
-    found: list[type[errors.LlmError]] = []
-    queue: list[type[errors.LlmError]] = [errors.LlmError]
-    while queue:
-        cls = queue.pop(0)
-        queue += [each for each in cls.__subclasses__() if each.__module__ == errors.__name__]
-        if not cls.__name__.startswith("_") and cls is not errors.LlmError:
-            found.append(cls)
-    return tuple(dict.fromkeys(found))
-
-
-ERRORS = TaggedUnion(
-    name="LlmError", key="kind", tags={cls: snake_case(cls.__name__) for cls in _error_classes()}
-)
-
-_CLIENT_EVENTS = {
-    client_events.SessionUpdate: "session.update",
-    client_events.AudioDelta: "input_audio_buffer.append",
-    client_events.InputAudioBufferCommit: "input_audio_buffer.commit",
-    client_events.InputAudioBufferClear: "input_audio_buffer.clear",
-    client_events.OutputAudioBufferClear: "output_audio_buffer.clear",
-    client_events.ConversationItemCreate: "conversation.item.create",
-    client_events.ConversationItemTruncate: "conversation.item.truncate",
-    client_events.ConversationItemDelete: "conversation.item.delete",
-    client_events.ConversationItemRetrieve: "conversation.item.retrieve",
-    client_events.ResponseCreate: "response.create",
-    client_events.ResponseCancel: "response.cancel",
-    client_events.Message: "message",
-}
-
-UNIONS: tuple[TaggedUnion, ...] = (
-    _union(
-        "RealtimeInputChunk",
-        media.RealtimeInputChunk,
-        "kind",
-        text_chunk=media.RealtimeTextChunk,
-        audio_chunk=media.RealtimeAudioChunk,
-        video_chunk=media.RealtimeVideoChunk,
-    ),
-    TaggedUnion(
-        name="Source",
-        key="source",
-        tags={
-            conversation.InlineData: "inline",
-            conversation.BlobRef: "blob",
-            conversation.UriRef: "uri",
+FAMILIES: tuple[Family, ...] = (
+    _by_class_name("RealtimeSessionEvent", events.RealtimeSessionEvent),
+    _by_class_name("RealtimeEvent", public.RealtimeEvent),
+    _by_class_name("RealtimeTranscriptEvent", transcript.RealtimeTranscriptEvent),
+    _by_class_name("ContextMutationOutcome", client_events.ContextMutationOutcome),
+    Family(
+        name="RealtimeInputChunk",
+        key="kind",
+        classes={
+            "text_chunk": media.RealtimeTextChunk,
+            "audio_chunk": media.RealtimeAudioChunk,
+            "video_chunk": media.RealtimeVideoChunk,
         },
     ),
-    _union(
-        "ContentBlock",
-        conversation.ContentBlock,
-        "type",
-        text=conversation.TextContent,
-        image=conversation.ImageContent,
-        video=conversation.VideoContent,
-        structured=conversation.StructuredContent,
+    Family(
+        name="ContentBlock",
+        key="type",
+        classes={
+            "text": conversation.TextContent,
+            "image": conversation.ImageContent,
+            "video": conversation.VideoContent,
+            "structured": conversation.StructuredContent,
+        },
     ),
-    _union(
-        "AssistantBlock",
-        conversation.AssistantBlock,
-        "type",
-        text=conversation.AssistantText,
-        transcript=conversation.AssistantTranscript,
-        reasoning=conversation.AssistantReasoning,
-        tool_use=conversation.AssistantToolUse,
-        server_tool_content=conversation.AssistantServerTool,
-        image=conversation.AssistantImage,
+    Family(
+        name="MediaSource",
+        key="source",
+        classes={
+            "inline": conversation.InlineData,
+            "blob": conversation.BlobRef,
+            "uri": conversation.UriRef,
+        },
     ),
-    _union(
-        "Message",
-        conversation.Message,
-        "role",
-        system=conversation.SystemMessage,
-        system_notice=conversation.SystemNoticeMessage,
-        user=conversation.UserMessage,
-        assistant=conversation.AssistantMessage,
-        tool_results=conversation.ToolResultsMessage,
+    Family(
+        name="AssistantBlock",
+        key="type",
+        classes={
+            "text": conversation.AssistantText,
+            "transcript": conversation.AssistantTranscript,
+            "reasoning": conversation.AssistantReasoning,
+            "tool_use": conversation.AssistantToolUse,
+            "server_tool_content": conversation.AssistantServerTool,
+            "image": conversation.AssistantImage,
+        },
     ),
-    _union("RealtimeTranscriptEvent", transcript.RealtimeTranscriptEvent, "type"),
-    _union(
-        "RealtimeTranscriptMaterializedMessage",
-        transcript.RealtimeTranscriptMaterializedMessage,
-        "role",
-        user=transcript.MaterializedUser,
-        assistant=transcript.MaterializedAssistant,
+    Family(
+        name="Message",
+        key="role",
+        classes={
+            "system": conversation.SystemMessage,
+            "system_notice": conversation.SystemNoticeMessage,
+            "user": conversation.UserMessage,
+            "assistant": conversation.AssistantMessage,
+            "tool_results": conversation.ToolResultsMessage,
+        },
     ),
-    _union("RealtimeSessionEvent", events.RealtimeSessionEvent, "type"),
-    _union("RealtimeEvent", public.RealtimeEvent, "type"),
-    TaggedUnion(name="ClientEvent", key="type", tags=_CLIENT_EVENTS),
-    _union("ContextMutationOutcome", client_events.ContextMutationOutcome, "type"),
-    TaggedUnion(
+    Family(
+        name="RealtimeTranscriptMaterializedMessage",
+        key="role",
+        classes={
+            "user": transcript.MaterializedUser,
+            "assistant": transcript.MaterializedAssistant,
+        },
+    ),
+    Family(
+        name="ClientEvent",
+        key="type",
+        classes={
+            "session.update": client_events.SessionUpdate,
+            "input_audio_buffer.append": client_events.AudioDelta,
+            "input_audio_buffer.commit": client_events.InputAudioBufferCommit,
+            "input_audio_buffer.clear": client_events.InputAudioBufferClear,
+            "output_audio_buffer.clear": client_events.OutputAudioBufferClear,
+            "conversation.item.create": client_events.ConversationItemCreate,
+            "conversation.item.truncate": client_events.ConversationItemTruncate,
+            "conversation.item.delete": client_events.ConversationItemDelete,
+            "conversation.item.retrieve": client_events.ConversationItemRetrieve,
+            "response.create": client_events.ResponseCreate,
+            "response.cancel": client_events.ResponseCancel,
+            "message": client_events.Message,
+        },
+    ),
+    Family(
         name="RealtimeToolTimeoutPolicy",
         key="type",
-        tags={
-            channel.ToolTimeoutDefault: "default",
-            channel.ToolTimeoutDisabled: "disabled",
-            channel.ToolTimeoutFinite: "finite",
+        classes={
+            "default": channel.ToolTimeoutDefault,
+            "disabled": channel.ToolTimeoutDisabled,
+            "finite": channel.ToolTimeoutFinite,
         },
     ),
-    TaggedUnion(
+    Family(
         name="ToolSpec",
         key="type",
-        tags={tool_config.ToolDefinition: "function", tool_config.McpTool: "mcp"},
-        default=tool_config.ToolDefinition,
+        classes={"function": live_config.ToolDefinition, "mcp": live_config.McpTool},
+        untagged="function",
     ),
-    TaggedUnion(
+    Family(
         name="ToolChoice",
         key="type",
-        tags={tool_config.ToolChoiceFunction: "function", tool_config.ToolChoiceMcp: "mcp"},
+        classes={
+            "function": live_config.ToolChoiceFunction,
+            "mcp": live_config.ToolChoiceMcp,
+        },
     ),
-    TaggedUnion(
-        name="Truncation", key="type", tags={live_config.RetentionRatio: "retention_ratio"}
+    Family(
+        name="Truncation",
+        key="type",
+        classes={"retention_ratio": live_config.RetentionRatio},
     ),
-    ERRORS,
 )
 
-UNION_OF: dict[type, TaggedUnion] = {cls: union for union in UNIONS for cls in union.tags}
-"""Which union a variant belongs to."""
+FAMILY_OF: dict[type, Family] = {
+    cls: family for family in FAMILIES for cls in family.classes.values()
+}
+TAG_OF: dict[type, str] = {cls: tag for family in FAMILIES for tag, cls in family.classes.items()}
