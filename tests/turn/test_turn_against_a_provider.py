@@ -1,12 +1,10 @@
 """The machine against a small provider that keeps its own list of the conversation.
 
-Whatever the order of speech, typing, tools, interruptions and acknowledgements: the canonical history
-is the provider's conversation, every item with exactly the words that were heard.
+Whatever the order of speech, typing, tools, interruptions and acknowledgements: the canonical
+history is the provider's conversation, every item with exactly the words that were heard.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import attrs
 from hypothesis import given, settings
@@ -206,7 +204,7 @@ plot = st.lists(
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(plot, prompt=st.booleans(), echoes=st.booleans())
+@given(script=plot, prompt=st.booleans(), echoes=st.booleans())
 def test_history_is_the_conversation_of_the_provider(script, prompt, echoes):
     hand = Hand(tools=(tool(),), transcription_deadline=1e6, nudge_timeout=50.0, echoes_refs=echoes)
     provider = Provider(hand)

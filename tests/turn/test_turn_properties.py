@@ -1,4 +1,4 @@
-"""Random orders of everything that can happen, against rules and models that share no code with it."""
+"""Random orders of everything that can happen, against rules and models that share no code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from turnkit import EXPLICIT, PROVIDER_MANAGED, SECOND, Hand, ev, fx, p, result, tool
+from turnkit import EXPLICIT, SECOND, Hand, ev, fx, p, result, tool
 
 from meerkat_rt.model.errors import InvalidRequest
 from meerkat_rt.model.media import ResponseModality
@@ -165,10 +165,7 @@ modes = st.sampled_from(
 
 def play(hand: Hand, script: list[tuple[Any, ...]]) -> None:
     """Run the script; only the caller's own mistakes may raise."""
-    counter = 0
-    for step in script:
-        name, *arguments = step
-        counter += 1
+    for counter, (name, *arguments) in enumerate(script):
         try:
             if name == "see":
                 event = arguments[0]
@@ -271,7 +268,7 @@ def check_responses(hand: Hand) -> None:
 
 
 def check_calls(hand: Hand) -> None:
-    """One request and one outcome per call, its handler started once, cancelled only when it ran."""
+    """One request and one outcome per call; its handler started once, cancelled only if it ran."""
     requested = [e.call_id for e in hand.of(ev.ToolCallRequested)]
     finished = [e.call_id for e in hand.of(ev.ToolCallFinished)]
     assert len(set(requested)) == len(requested)
@@ -325,7 +322,7 @@ def test_history_never_stalls(mode, script):
     hand = Hand(tools=TOOLS, **mode)
     play(hand, script)
     hand.do("close")
-    blocked = [item for item in hand.authority.blocked]
+    blocked = list(hand.authority.blocked)
     assert blocked == []
 
 
