@@ -77,9 +77,14 @@ def conversation_from_json(data: JSON) -> StoredConversation:
         InvalidJson, UnknownTag: something else cannot be read.
     """
     try:
+        if not isinstance(data["session_id"], str):
+            raise TypeError("the session id is no string")
+        for time in (data.get("created_at"), data.get("updated_at")):
+            if time is not None and not isinstance(time, (int, float)):
+                raise TypeError(f"{time!r} is no time")
         state = data.get("metadata", {}).get(SESSION_REALTIME_TRANSCRIPT_STATE_KEY)
         return StoredConversation(
-            session_id=str(data["session_id"]),
+            session_id=data["session_id"],
             messages=[
                 StoredMessage(codec.decode(entry["message"], Message), entry.get("item_ids", ()))
                 for entry in data["messages"]
@@ -157,13 +162,13 @@ def conversation_to_markdown(conversation: StoredConversation) -> str:
 
 
 _INLINE = re.compile(r"[\\`*_\[\]<>#|~&!]")
-_LIST = re.compile(r"^([-+=]|\d+[.)])")
+_LIST = re.compile(r"^(\d*)([-+=.)])")
 
 
 def _quotation(text: str) -> Iterator[str]:
     lines = [line.strip() for line in text.split("\n")]
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        escaped = _LIST.sub(r"\\\1", _INLINE.sub(r"\\\g<0>", line))
+        escaped = _LIST.sub(r"\1\\\2", _INLINE.sub(r"\\\g<0>", line))
         # A backslash at the end keeps the line break.
         yield f"> {escaped}{chr(92) if line and following else ''}".rstrip()
 

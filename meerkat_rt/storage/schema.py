@@ -124,7 +124,8 @@ def connect_read_only(path: Path, options: StoreOptions) -> sqlite3.Connection:
         StoreError: it is not a store, too new, too old, or cannot be opened.
     """
     try:
-        return _open_read_only(path, "ro", options)
+        # Not "ro", which cannot remove the log and its index when it was the last to close.
+        return _open_read_only(path, "rw", options)
     except (StoreReadOnly, StoreUnavailable):
         # In a directory that we must not write, SQLite has no place for the index of the log.  If
         # there is no log, then there is no writer either, and the file is all there is.
@@ -137,6 +138,7 @@ def _open_read_only(path: Path, mode: str, options: StoreOptions) -> sqlite3.Con
     with translated(path):
         connection = _connect(path, mode, options)
         try:
+            connection.execute("PRAGMA query_only = ON")
             version = _version(connection, path, options)
             if not version:
                 raise NotAStore(message="an empty file", path=str(path))

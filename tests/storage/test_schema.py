@@ -157,14 +157,14 @@ def test_many_processes_make_one_store_at_the_same_time(path):
     spawn = multiprocessing.get_context("forkserver")
     spawn.set_forkserver_preload(["storage.storage_kit"])
     results = spawn.Queue()
-    processes = [spawn.Process(target=begin, args=(path, n, results)) for n in range(6)]
+    processes = [spawn.Process(target=begin, args=(path, n, results)) for n in range(4)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=30) for _ in processes] == [None] * 6
+    assert [results.get(timeout=30) for _ in processes] == [None] * 4
     for process in processes:
         process.join()
     results.close()
-    assert {session.session_id for session in read_sessions(path)} == {f"s{n}" for n in range(6)}
+    assert {session.session_id for session in read_sessions(path)} == {f"s{n}" for n in range(4)}
 
 
 # ---------------------------------------------------------------- options
