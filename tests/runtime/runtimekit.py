@@ -21,6 +21,7 @@ from meerkat_rt import (
 )
 from meerkat_rt.model import events as ev
 from meerkat_rt.testing.openai_peer import OpenAIPeer, openai_peer
+from meerkat_rt.testing.quiescence import quiescent_after
 from meerkat_rt.testing.wires import Wire, WireName, make_wire
 from meerkat_rt.transport import connector
 
@@ -148,6 +149,25 @@ async def meeting(
         server.open(**opening) as session,
     ):
         yield Meeting(session=session, peer=server.peer, wire=server.wire)
+
+
+async def refused(
+    script: Script,
+    *,
+    name: str = "websockets",
+    config: RealtimeSessionOpenConfig | None = None,
+    **kwargs: Any,
+) -> BaseException:
+    """The error that opening a session with such a server raises; nothing may be left."""
+    with quiescent_after():
+        async with serving(script, name=name, client_may_leave=True, **kwargs) as server:
+            try:
+                async with server.open(config=config):
+                    raise AssertionError("the session opened")
+            except Exception as error:
+                raised = error
+            assert server.wire.client.closed
+    return raised
 
 
 async def linger(peer: OpenAIPeer) -> None:
