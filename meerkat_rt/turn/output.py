@@ -406,8 +406,9 @@ class OutputSide:
             part.done = True
         if response.in_conversation:
             self._hearing.complete(response, stop_reason, usage, now)
-        self._slot.finish(response, stop_reason, fault, lost, now)
+        # Before the slot is free: continuations that wait for it are to become one.
         self._tools.ended(response.id, now)
+        self._slot.finish(response, stop_reason, fault, lost, now)
         self._hearing.quiesce(response)
 
     def on_cancel_deadline(self, response_id: str, now: float) -> None:

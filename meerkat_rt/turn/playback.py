@@ -140,7 +140,7 @@ class PlaybackLedger:
         """That much of the part was dropped and will never be played."""
         self.advance(now)
         part.delivered = min(part.received, part.delivered + n_bytes)
-        part.heard = min(float(part.delivered), part.heard + n_bytes)
+        part.heard = max(part.heard, min(float(part.delivered), part.heard + n_bytes))
 
     def report(self, part: Part, played_ms: int, now: float) -> None:
         """The application says how much of the part was played; what comes before it was played,

@@ -25,7 +25,11 @@ def test_silence_is_nudged_at_every_multiple_and_then_declared_a_stall():
     start = hand.now
     hand.user_turn("U1", "hello")
     assert times(hand, start) == [0.75, 1.5, 2.25]
-    assert [(n.attempt, n.waited_ms) for n in hand.of(ev.Nudged)] == [(1, 750), (2, 1500), (3, 2250)]
+    assert [(n.attempt, n.waited_ms) for n in hand.of(ev.Nudged)] == [
+        (1, 750),
+        (2, 1500),
+        (3, 2250),
+    ]
     assert hand.of(ev.Stalled) == [ev.Stalled(attempts=3, waited_ms=3000)]
     (settled,) = hand.effects_of(fx.SettleRequest)
     assert isinstance(settled.outcome, fx.Lost)
@@ -99,9 +103,7 @@ def test_a_nudge_makes_no_second_obligation():
     # The refusals of the nudges that crossed the answer are nobody's problem.
     for command in (first, third):
         hand.see(
-            p.CommandRefused(
-                meaning=p.ErrorMeaning.ACTIVE_RESPONSE, fault=FAULT, ref=command.ref
-            )
+            p.CommandRefused(meaning=p.ErrorMeaning.ACTIVE_RESPONSE, fault=FAULT, ref=command.ref)
         )
     hand.wait(60.0)
     assert len(hand.sent(p.CreateResponse)) == 3
@@ -114,9 +116,7 @@ def test_the_provider_answering_by_itself_answers_what_was_nudged():
     hand.wait(0.75)
     (nudge,) = hand.sent(p.CreateResponse)
     hand.begin("R1")  # its own, a moment later than we had patience for
-    hand.see(
-        p.CommandRefused(meaning=p.ErrorMeaning.ACTIVE_RESPONSE, fault=FAULT, ref=nudge.ref)
-    )
+    hand.see(p.CommandRefused(meaning=p.ErrorMeaning.ACTIVE_RESPONSE, fault=FAULT, ref=nudge.ref))
     hand.item("R1", "A1")
     hand.see(p.TextDelta("e", "R1", "A1", "hi"))
     hand.end("R1")
@@ -193,9 +193,7 @@ def test_attempts_count_on_when_a_refused_request_is_sent_again():
     hand.wait(0.75)
     first, _nudge = hand.sent(p.CreateResponse)
     hand.begin("R9")
-    hand.see(
-        p.CommandRefused(meaning=p.ErrorMeaning.ACTIVE_RESPONSE, fault=FAULT, ref=first.ref)
-    )
+    hand.see(p.CommandRefused(meaning=p.ErrorMeaning.ACTIVE_RESPONSE, fault=FAULT, ref=first.ref))
     hand.end("R9")  # the request is sent again
     hand.wait(10.0)
     assert [n.attempt for n in hand.of(ev.Nudged)] == [1, 2]
