@@ -18,6 +18,7 @@ from .transcript import RealtimeTranscriptEvent
 
 if TYPE_CHECKING:
     from .public import RealtimeEvent
+    from .server_events import ServerEvent
 
 
 class _SessionEvent:
@@ -30,6 +31,12 @@ class _SessionEvent:
         from .public import to_public_event  # it knows every class of this module
 
         return to_public_event(cast("RealtimeSessionEvent", self))
+
+    def to_server_event(self) -> ServerEvent | None:
+        """The event as the second seed's vocabulary has it; None where that has no word for it."""
+        from .server_events import to_server_event  # as above
+
+        return to_server_event(cast("RealtimeSessionEvent", self))
 
 
 # ---------------------------------------------------------------- the user

@@ -1,61 +1,36 @@
-"""The session as the application sees it."""
+"""The session as the application sees it: the first seed's surface, completed by the second's.
+
+What the second adds (base64, tool responses, raw events, waiting for answers) stands on the first:
+everything that has an owner there, such as a response request or a tool's outcome, keeps it here.
+"""
 
 from __future__ import annotations
 
+import binascii
 from typing import TYPE_CHECKING
 
-import attrs
+import pybase64
 import trio
 
-from ..model.conversation import UserMessage
-from ..model.errors import AudioFormatMismatch, InvalidInputShape, InvalidRequest, RequestTooLarge
-from ..model.events import ClosedBy, CloseReason
-from ..model.media import (
-    RealtimeAudioChunk,
-    RealtimeTextChunk,
-    RealtimeTurningMode,
-    ResponseModality,
-)
-from ..turn.ports import ClearAudio, CommitAudio, CreateItem, CreateResponse, ResponseOptions
-from .core import ResponseRequest
-from .tools import advertised
+from ..model import client_events as client
+from ..model.conversation import TextContent, ToolResult
+from ..model.errors import InvalidInputShape, InvalidRequest
+from ..model.events import OutputAudioChunk, ProviderErrorReported, TurnCompleted
+from ..model.media import RealtimeTurningMode
+from ..turn.ports import ResponseOptions, SendRaw
+from .commands import SessionCommands
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable
+    from typing import Any, Self
 
-    from ..model.conversation import JSON, Message, ToolResult, Usage
+    from ..model.client_events import ClientEvent, ToolResponse
+    from ..model.conversation import JSON
     from ..model.events import RealtimeSessionEvent
-    from ..model.media import RealtimeCapabilities, RealtimeInputChunk
-    from ..model.open_config import RealtimeSessionOpenConfig
-    from .core import SessionCore
-    from .tools import ToolSet
-
-MAX_AUDIO_CHUNK = 15 * 1024 * 1024  # bytes; OpenAI's limit for one append event
+    from ..model.media import RealtimeAudioChunk
 
 
-class Playback:
-    """What the application tells about the playing of the model's speech."""
-
-    def __init__(self, core: SessionCore) -> None:
-        self._core = core
-
-    def report(self, item_id: str, content_index: int, played_ms: int) -> None:
-        """The user has heard the first `played_ms` milliseconds of this item.
-
-        From the first report on, reports alone say what was heard; without any, it is estimated
-        from the time of delivery.  A position behind the last one, or beyond what was received, is
-        clamped. An item that the session does not know (any more) is ignored.  Not a checkpoint.
-
-        Raises:
-            InvalidRequest: `played_ms` is negative.
-        """
-        if played_ms < 0:
-            raise InvalidRequest(f"played_ms is {played_ms}; it counts from 0")
-        self._core.machine.report_playback(item_id, content_index, played_ms, trio.current_time())
-        self._core.step()
-
-
-class RealtimeSession:
+class RealtimeSession(SessionCommands):
     """A live session.  Made by `open_session()` and `attach_external_session()`.
 
     Commands may come from any task; events are read by one task at a time.  Every command that
@@ -65,404 +40,214 @@ class RealtimeSession:
     Every command raises `SessionClosedError` once the session is closing.
     """
 
-    def __init__(self, core: SessionCore, tools: ToolSet) -> None:
-        self._core = core
-        self._tools = tools
-        self.playback = Playback(core)
+    async def send_audio_base64(self, audio_base64: str) -> int:
+        """Send audio given as base64 (standard alphabet, padded), in the session's input format.
 
-    def __repr__(self) -> str:
-        state = "closed" if self._core.closed.is_set() else "open"
-        return f"<RealtimeSession {self.session_id or 'without id'} {state}>"
-
-    # ---------------------------------------------------------------- what it is
-
-    @property
-    def capabilities(self) -> RealtimeCapabilities:
-        """What this session's model can do."""
-        return self._core.settings.capabilities
-
-    @property
-    def turning_mode(self) -> RealtimeTurningMode:
-        """Who ends the user's turns."""
-        return self._core.settings.turning_mode
-
-    @property
-    def session_id(self) -> str | None:
-        """The provider's id of this session, if it gave one."""
-        return self._core.session_id
-
-    @property
-    def conversation_id(self) -> str | None:
-        """Under which id the store keeps this conversation; None without a store."""
-        return self._core.conversation_id
-
-    @property
-    def is_connected(self) -> bool:
-        """A connection is up."""
-        return self._core.connected
-
-    @property
-    def transcript(self) -> tuple[Message, ...]:
-        """The canonical conversation so far: what the user said, and what the user heard.
-
-        With a store: everything that is durable, what was said in earlier sessions included.
-        """
-        return self._core.transcript
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens of all responses so far, interrupted ones included."""
-        return self._core.machine.usage
-
-    @property
-    def closed(self) -> CloseReason | None:
-        """Why the session ended; None while it lives."""
-        return self._core.reason if self._core.closed.is_set() else None
-
-    # ---------------------------------------------------------------- input
-
-    async def send_input(self, chunk: RealtimeInputChunk) -> int:
-        """Send one piece of user input; return how many bytes of stale audio were dropped for it.
-
-        Audio is streamed, and waits at most `SessionLimits.mic_max_age`.  Text is a turn of its
-        own: where the provider manages turns it is sent and answered; under explicit commit it is
-        staged.
-
-        A checkpoint.  Cancelled: no effect.
+        Returns how many bytes of stale audio were dropped for it.  A checkpoint.  Cancelled: no
+        effect.
 
         Raises:
-            AudioFormatMismatch: the chunk is labelled with another format than the session's.
-            InvalidInputShape: the model does not take this kind of input.
-            RequestTooLarge: more than 15 MiB of audio in one chunk.
+            InvalidInputShape: not base64, or not whole samples.
         """
-        if isinstance(chunk, RealtimeAudioChunk):
-            return await self.send_audio(chunk)
-        if isinstance(chunk, RealtimeTextChunk):
-            await self._make_room()
-            item_id = self._core.machine.send_text(
-                chunk.text, respond=True, now=trio.current_time()
-            )
-            await self._done()
-            if self.turning_mode is RealtimeTurningMode.EXPLICIT_COMMIT:
-                await self._core.stage(item_id, chunk.text)
-            return 0
-        self._core.check_open()
-        raise InvalidInputShape(
-            f"{type(chunk).__name__} is not accepted; this model takes "
-            f"{', '.join(self.capabilities.input_kinds) or 'no input'}"
-        )
+        try:
+            data = pybase64.b64decode(audio_base64, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidInputShape(f"the audio is not base64: {error}") from None
+        return await self.send_audio(data)
 
-    async def send_audio(self, chunk: RealtimeAudioChunk | bytes) -> int:
-        """Send audio: bytes in the session's input format, or a labelled chunk.
+    async def send_tool_response(self, response: ToolResponse) -> None:
+        """Give the outcome of a call that the application answers: any JSON value.
 
-        Returns how many bytes of stale audio were dropped to make room.  A checkpoint.  Cancelled:
-        no effect.
-
-        Raises:
-            AudioFormatMismatch: the chunk is labelled with another format than the session's.
-            RequestTooLarge: more than 15 MiB in one chunk.
-        """
-        self._core.check_open()
-        if isinstance(chunk, RealtimeAudioChunk):
-            self._check_format(chunk)
-            data = chunk.data
-        else:
-            data = bytes(chunk)
-        if len(data) > MAX_AUDIO_CHUNK:
-            raise RequestTooLarge(
-                f"{len(data)} bytes of audio in one chunk; at most {MAX_AUDIO_CHUNK} are allowed",
-                len(data),
-                MAX_AUDIO_CHUNK,
-            )
-        expected = self.capabilities.audio_input_format
-        if expected is None:
-            raise InvalidInputShape("this model takes no audio input")
-        if len(data) % expected.frame_bytes:
-            raise InvalidInputShape(
-                f"{len(data)} bytes are not whole samples of {expected} "
-                f"({expected.frame_bytes} bytes each)"
-            )
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not data:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return 0
-        now = trio.current_time()
-        self._core.machine.audio_appended(len(data), now)
-        dropped = self._core.lanes.put_audio(data, now)
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return dropped
-
-    async def send_text(self, text: str) -> None:
-        """Add a user message to the conversation.  Never asks for a response by itself.
-
-        A checkpoint.  Cancelled: no effect.
-
-        Raises:
-            InvalidRequest: the model takes text only as a turn that it answers.
-        """
-        self._core.check_open()
-        self._core.dialect.check(CreateItem(ref="", item_id="", message=UserMessage(text)))
-        await self._make_room()
-        self._core.machine.send_text(text, respond=False, now=trio.current_time())
-        await self._done()
-
-    async def commit_turn(self, *, modality: ResponseModality | None = None) -> ResponseRequest:
-        """End the user's turn: commit what is staged and ask for one response to it.
-
-        A checkpoint.  Cancelled: no effect.
-
-        Raises:
-            InvalidRequest: the provider manages the turns, or nothing is staged.
-        """
-        self._core.check_open()
-        options = None if modality is None else self._checked(ResponseOptions(modality=modality))
-        await self._make_room()
-        return await self._requested(self._core.machine.commit_turn(options, trio.current_time()))
-
-    async def commit_audio(self) -> None:
-        """Make the buffered audio a user item.  Never asks for a response.
-
-        A checkpoint.  Cancelled: no effect.
-
-        Raises:
-            InvalidRequest: the provider cannot.
-        """
-        self._core.check_open()
-        self._core.dialect.check(CommitAudio(ref=""))
-        await self._make_room()
-        self._core.machine.commit_audio(trio.current_time())
-        await self._done()
-
-    async def clear_audio(self) -> None:
-        """Drop the audio that has not been committed, here and at the provider.
-
-        A checkpoint.  Cancelled: no effect.
-
-        Raises:
-            InvalidRequest: the provider cannot take back what it has.
-        """
-        self._core.check_open()
-        self._core.dialect.check(ClearAudio(ref=""))
-        await self._make_room()
-        self._core.machine.clear_audio(trio.current_time())
-        await self._done()
-
-    # ---------------------------------------------------------------- responses
-
-    async def create_response(
-        self,
-        *,
-        modality: ResponseModality | None = None,
-        instructions: str | None = None,
-        tool_choice: str | None = None,
-        max_output_tokens: int | None = None,
-        metadata: Mapping[str, str] | None = None,
-        in_conversation: bool = True,
-        input: tuple[Mapping[str, JSON], ...] | None = None,  # noqa: A002
-    ) -> ResponseRequest:
-        """Ask for a response.  Returns once the request is accepted; `outcome()` tells what came of
-        it.
-
-        A request waits for the response that is active, and is repeated where the provider refuses
-        it for that reason.  A checkpoint.  Cancelled: no effect.
-
-        Raises:
-            InvalidRequest: an option that the provider does not have, or a value out of its range.
-        """
-        self._core.check_open()
-        options = self._checked(
-            ResponseOptions(
-                modality=modality,
-                instructions=instructions,
-                tool_choice=tool_choice,
-                max_output_tokens=max_output_tokens,
-                metadata=metadata,
-                in_conversation=in_conversation,
-                input=input,
-            )
-        )
-        await self._make_room()
-        return await self._requested(
-            self._core.machine.request_response(options, trio.current_time())
-        )
-
-    async def interrupt(self) -> None:
-        """Stop the active response, and what belongs to it: its calls, its nudge, its queued media.
-
-        Returns when all that is gone; does not wait for the provider.  A call that does not stop
-        within `SessionLimits.interrupt_grace` is named in a `ToolUnresponsive` event.  Called by
-        one of those calls, it waits for the others and then lets its own cancellation out.  With
-        nothing active it does nothing.
-
-        A checkpoint.  Cancelled: before it took effect, no effect; later, only the waiting ends.
-        """
-        core = self._core
-        core.check_open()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        own = core.tools.own_call()
-        stopping = core.tools.find(core.machine.interrupt(trio.current_time()))
-        core.step()
-        grace = core.limits.interrupt_grace
-        # The caller's own call is cancelled with the others, which would end an unshielded wait at
-        # once.
-        with trio.move_on_after(grace, shield=own in stopping):
-            for call in stopping:
-                if call is not own:
-                    await call.done.wait()
-        for call in stopping:
-            if call is not own and not call.done.is_set():
-                core.tool_unresponsive(call.call_id, call.tool.name, grace)
-        await trio.lowlevel.checkpoint()
-
-    async def truncate_assistant_output(
-        self, item_id: str, content_index: int, audio_played_ms: int
-    ) -> None:
-        """Cut an item of the model's speech to the `audio_played_ms` milliseconds that were heard.
-
-        The result arrives as `AssistantTranscriptTruncated`.  More than was received is clamped.  A
-        checkpoint.  Cancelled: no effect.
-
-        Raises:
-            InvalidRequest: the model cannot truncate, or the item is unknown, or a number is
-            negative.
-        """
-        await self._make_room()
-        self._core.machine.truncate(item_id, content_index, audio_played_ms, trio.current_time())
-        await self._done()
-
-    # ---------------------------------------------------------------- tools
-
-    async def submit_tool_result(self, result: ToolResult) -> None:
-        """Give the outcome of a call that the application answers.  The model is asked to go on.
-
-        A checkpoint.  Cancelled: no effect.
+        The same as `submit_tool_result`, with the same one outcome a call.  A checkpoint.
+        Cancelled: no effect.
 
         Raises:
             ToolCallSettled: the call already has its outcome.
-            InvalidRequest: no such call.
+            InvalidRequest: no such call, or the output has no JSON form.
         """
-        await self._make_room()
-        self._core.machine.submit_tool_result(result, trio.current_time())
-        await self._done()
+        try:
+            text = response.output_text()
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"the output of call {response.call_id!r}: {error}") from None
+        await self.submit_tool_result(
+            ToolResult(tool_use_id=response.call_id, content=(TextContent(text),))
+        )
 
-    async def submit_tool_error(self, call_id: str, error: str) -> None:
-        """Say that a call failed.  The model is told and asked to go on.
+    async def send_event(self, event: ClientEvent) -> None:
+        """Send a client event of the OpenAI vocabulary.
+
+        What the session itself owns goes the session's way: audio is checked and queued, a
+        response is requested from the slot, a tool output settles its call, a cancel interrupts.
+        Everything else is sent as it is, where the provider has such an event.
 
         A checkpoint.  Cancelled: no effect.
 
         Raises:
-            ToolCallSettled: the call already has its outcome.
-            InvalidRequest: no such call.
+            InvalidRequest: the provider has no such event, or its content cannot be sent.
         """
+        handler = _EVENTS.get(type(event))
+        if handler is None:
+            raise InvalidRequest(f"{type(event).__name__} is not a client event")
+        await handler(self, event)
+
+    async def _send_raw(self, payload: dict[str, JSON]) -> None:
+        self._core.check_open()
+        self._core.dialect.check(SendRaw(ref="", payload=payload))
         await self._make_room()
-        self._core.machine.submit_tool_error(call_id, error, trio.current_time())
+        self._core.machine.send_raw(payload, trio.current_time())
         await self._done()
 
-    # ---------------------------------------------------------------- projection
-
-    async def refresh_projection(self, config: RealtimeSessionOpenConfig) -> None:
-        """Bring the provider's instructions and tools up to date, and wait for its acknowledgement.
-
-        History is not replayed.  A checkpoint.  Cancelled: may have been sent.
-
-        Raises:
-            InvalidRequest: `config` needs another session (another model, provider or turning
-            mode),
-                or the provider refused it.
-            NetworkTimeout: no acknowledgement within `SessionLimits.update_acknowledgement`.
-        """
-        core = self._core
-        core.check_open()
-        if config.turning_mode is not self.turning_mode:
-            raise InvalidRequest(
-                f"turning mode {config.turning_mode} differs from the session's "
-                f"{self.turning_mode}; it is fixed when a session is opened"
-            )
-        definitions, specs = advertised(config, self._tools, core.limits.tool_deadline)
-        projection = core.dialect.projection(config, definitions)
-        await self._make_room()
-        ref = core.machine.update_session(projection, specs, trio.current_time())
-        core.step()
-        settled = await core.acknowledged(ref)
-        if settled.fault is not None:
-            raise core.dialect.fault_error(settled.fault)
-
-    # ---------------------------------------------------------------- events
-
-    async def next_event(self) -> RealtimeSessionEvent | None:
-        """The next event; None once the session has ended cleanly.
-
-        A checkpoint.  Cancelled: nothing is lost.
-
-        Raises:
-            LlmError: the session failed, after everything queued and `SessionClosed` were returned;
-            the
-                same error on every read.
-            trio.BusyResourceError: another task is reading.
-        """
-        return await self._core.events.get()
-
-    def __aiter__(self) -> RealtimeSession:
+    def events(self) -> Self:
+        """The session as an async iterator of its events; see `next_event` for the rules."""
         return self
 
-    async def __anext__(self) -> RealtimeSessionEvent:
-        event = await self._core.events.get()
-        if event is None:
-            raise StopAsyncIteration
-        return event
+    # ---------------------------------------------------------------- waiting for an answer
 
-    # ---------------------------------------------------------------- end
+    async def send_audio_and_wait(
+        self, audio: RealtimeAudioChunk | bytes
+    ) -> list[RealtimeSessionEvent]:
+        """Send audio as a whole turn and return all events up to the end of the answer.
 
-    async def aclose(self) -> None:
-        """Close the session; return when nothing of it is left.
+        Under explicit commit the turn is committed and answered; where the provider manages turns
+        it is the provider that hears the end, so the audio must end with enough silence.  An answer
+        that calls tools goes on until the model has spoken about them.
 
-        Legal twice, from any task, and from inside a tool, where it asks for the close and waits
-        until the tool's own cancellation arrives.  Our part is bounded by
-        `SessionLimits.close_grace`. A checkpoint.  Cancelled: the session closes all the same, only
-        the waiting ends.
+        A reader: no other may read meanwhile.  A checkpoint.  Cancelled: may have been sent; the
+        events read so far are gone.
+
+        Raises:
+            LlmError: the session failed.
         """
-        self._core.request_close(CloseReason(by=ClosedBy.APPLICATION))
-        await self._core.closed.wait()
+        await self.send_audio(audio)
+        if self.turning_mode is RealtimeTurningMode.EXPLICIT_COMMIT:
+            await self.commit_turn()
+        return await self._until_answered()
 
-    close = aclose
+    async def send_text_and_wait(self, text: str) -> list[RealtimeSessionEvent]:
+        """Send a message, ask for a response, and return all events up to the end of the answer.
 
-    # ---------------------------------------------------------------- steps
+        A reader: no other may read meanwhile.  A checkpoint.  Cancelled: may have been sent; the
+        events read so far are gone.
 
-    async def _make_room(self) -> None:
-        """The one await before a step: room in the control lane."""
-        self._core.check_open()
-        await self._core.lanes.wait_for_room()
-        self._core.check_open()
+        Raises:
+            LlmError: the session failed.
+        """
+        await self.send_text(text)
+        await self.create_response()
+        return await self._until_answered()
 
-    async def _done(self) -> None:
-        self._core.step()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+    async def _until_answered(self) -> list[RealtimeSessionEvent]:
+        events: list[RealtimeSessionEvent] = []
+        async for event in self:
+            events.append(event)
+            if isinstance(event, TurnCompleted) and event.stop_reason != "tool_use":
+                break
+        return events
 
-    async def _requested(self, request_id: str) -> ResponseRequest:
-        request = ResponseRequest(request_id)
-        self._core.requests[request_id] = request
-        await self._done()
-        return request
+    async def collect_audio(self) -> list[bytes]:
+        """Read until the answer has ended; return its audio, a piece a chunk.
 
-    def _checked(self, options: ResponseOptions) -> ResponseOptions:
-        """Refuse options here, where the mistake is, and not when they are to be written."""
-        if options.modality is not None:
-            try:
-                options = attrs.evolve(options, modality=ResponseModality(options.modality))
-            except ValueError:
-                allowed = ", ".join(ResponseModality)
-                raise InvalidRequest(
-                    f"modality is {options.modality!r}; allowed: {allowed}"
-                ) from None
-        self._core.dialect.check(CreateResponse(ref="", options=options))
-        return options
+        A reader: no other may read meanwhile.  A checkpoint.  Cancelled: what was read is gone.
 
-    def _check_format(self, chunk: RealtimeAudioChunk) -> None:
-        expected = self.capabilities.audio_input_format
-        if expected is None:
-            raise InvalidInputShape("this model takes no audio input")
-        if chunk.format() != expected:
-            raise AudioFormatMismatch(
-                f"the chunk is {chunk.format()}, the session takes {expected}; "
-                "convert it before sending, nothing is resampled here"
+        Raises:
+            LlmError: the provider reported an error meanwhile, or the session failed.
+        """
+        pieces: list[bytes] = []
+        async for event in self:
+            match event:
+                case OutputAudioChunk(chunk=chunk):
+                    pieces.append(chunk.data)
+                case ProviderErrorReported(fault=fault):
+                    raise self._core.dialect.fault_error(fault)
+                case TurnCompleted(error=fault) if fault is not None:
+                    raise self._core.dialect.fault_error(fault)
+                case TurnCompleted(stop_reason=reason) if reason != "tool_use":
+                    break
+                case _:
+                    pass
+        return pieces
+
+
+# ---------------------------------------------------------------- client events
+
+
+async def _session_update(session: RealtimeSession, event: client.SessionUpdate) -> None:
+    await session._send_raw({"type": "session.update", "session": dict(event.session)})
+
+
+async def _audio(session: RealtimeSession, event: client.AudioDelta) -> None:
+    if event.format is not None and event.format != session.capabilities.audio_input_format:
+        raise InvalidInputShape(
+            f"the audio is {event.format}, the session takes "
+            f"{session.capabilities.audio_input_format}"
+        )
+    await session.send_audio(event.audio)
+
+
+async def _item(session: RealtimeSession, event: client.ConversationItemCreate) -> None:
+    item = dict(event.item)
+    if item.get("type") == "function_call_output":
+        output = item.get("output")
+        await session.submit_tool_result(
+            ToolResult(
+                tool_use_id=str(item.get("call_id", "")),
+                content=output if isinstance(output, str) else str(output),
             )
+        )
+        return
+    payload: dict[str, JSON] = {"type": "conversation.item.create", "item": item}
+    if event.previous_item_id is not None:
+        payload["previous_item_id"] = event.previous_item_id
+    await session._send_raw(payload)
+
+
+async def _truncate(session: RealtimeSession, event: client.ConversationItemTruncate) -> None:
+    await session.truncate_assistant_output(event.item_id, event.content_index, event.audio_end_ms)
+
+
+async def _create(session: RealtimeSession, event: client.ResponseCreate) -> None:
+    asked = event.response or {}
+    await session._request(
+        ResponseOptions(extra=asked, in_conversation=asked.get("conversation") != "none")
+    )
+
+
+async def _cancel(session: RealtimeSession, event: client.ResponseCancel) -> None:
+    if event.response_id is None:
+        await session.interrupt()
+    else:
+        await session._send_raw({"type": "response.cancel", "response_id": event.response_id})
+
+
+async def _message(session: RealtimeSession, event: client.Message) -> None:
+    if event.role is not client.MessageRole.USER or not all(
+        isinstance(part, TextContent) for part in event.parts
+    ):
+        raise InvalidRequest(
+            f"a message of the {event.role.value} cannot join a live conversation in neutral form; "
+            "allowed: text of the user. Seed other messages when the session is opened"
+        )
+    await session.send_text("\n".join(part.text_projection() for part in event.parts))
+
+
+def _raw(kind: str, *fields: str) -> Callable[[Any, Any], Awaitable[None]]:
+    async def send(session: RealtimeSession, event: Any) -> None:
+        await session._send_raw({"type": kind, **{name: getattr(event, name) for name in fields}})
+
+    return send
+
+
+_EVENTS: dict[type, Callable[[Any, Any], Awaitable[Any]]] = {
+    client.SessionUpdate: _session_update,
+    client.AudioDelta: _audio,
+    client.InputAudioBufferCommit: lambda session, event: session.commit_audio(),
+    client.InputAudioBufferClear: lambda session, event: session.clear_audio(),
+    client.OutputAudioBufferClear: _raw("output_audio_buffer.clear"),
+    client.ConversationItemCreate: _item,
+    client.ConversationItemTruncate: _truncate,
+    client.ConversationItemDelete: _raw("conversation.item.delete", "item_id"),
+    client.ConversationItemRetrieve: _raw("conversation.item.retrieve", "item_id"),
+    client.ResponseCreate: _create,
+    client.ResponseCancel: _cancel,
+    client.Message: _message,
+}
