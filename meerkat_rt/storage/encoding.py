@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def to_bytes(data: JSON) -> bytes:
     """JSON, compact."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(data).encode("utf-8", "surrogatepass")
 
 
 def from_bytes(body: bytes) -> JSON:

@@ -40,7 +40,7 @@ from .schema import StoreOptions, check_version, connect
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from ..runtime.ports import StagedTranscript, StoredConversation
@@ -113,11 +113,9 @@ class JournalWriter:
         self._take_in(batch)
         if not self._unwritten and not staged:
             return ()
-        with self._transaction():
-            counters, journal_bytes = self._write_batches(self._counters)
-            counters = self._write_staged(counters, staged)
-            written = self._write_session(counters)
-        self._key, self._counters, self._checksum = written
+        with self._transaction() as counters:
+            journal_bytes = self._write_batches(counters)
+            self._write_staged(counters, staged)
         self._journal_bytes += journal_bytes
         self._conversation.stage(staged)
         unwritten, self._unwritten = self._unwritten, []
@@ -155,53 +153,49 @@ class JournalWriter:
                 )
             )
 
-    def _write_batches(self, counters: Counters) -> tuple[Counters, int]:
-        key = self._session_key()
-        batches, messages, staged = counters.batches, counters.messages, counters.staged
-        size = 0
+    def _write_batches(self, counters: Counters) -> int:
+        key, size = self._session_key(), 0
         for taken in self._unwritten:
             if taken.journal is not None:
-                batches += 1
+                counters.batches += 1
                 size += len(taken.journal)
-                self._insert("journal", key, batches, taken.journal)
+                self._insert("journal", key, counters.batches, taken.journal)
             for body in taken.bodies:
-                messages += 1
-                self._insert("message", key, messages, body)
+                counters.messages += 1
+                self._insert("message", key, counters.messages, body)
             for item_id in taken.unstaged:
+                counters.staged -= 1
                 self._connection.execute(
                     "DELETE FROM staged WHERE session = ? AND item_id = ?",
                     (key, text_key(item_id)),
                 )
-                staged -= 1
-        return attrs.evolve(counters, batches=batches, messages=messages, staged=staged), size
+        return size
 
-    def _write_staged(self, counters: Counters, staged: Sequence[StagedTranscript]) -> Counters:
-        key, number = self._session_key(), counters.staged_number
+    def _write_staged(self, counters: Counters, staged: Iterable[StagedTranscript]) -> None:
+        key = self._session_key()
         for entry in staged:
-            number += 1
-            body = to_bytes(staged_to_json(entry))
+            counters.staged += 1
+            counters.staged_number += 1
+            number, body = counters.staged_number, to_bytes(staged_to_json(entry))
             self._connection.execute(
                 "INSERT INTO staged VALUES (?, ?, ?, ?, ?)",
                 (key, number, text_key(entry.item_id), body, self._sum("staged", number, body)),
             )
-        return attrs.evolve(counters, staged=counters.staged + len(staged), staged_number=number)
 
     # ------------------------------------------------------------ snapshots
 
     def _try_snapshot(self) -> None:
         # Everything is durable without it: a snapshot that fails is tried again later.
         try:
-            with self._transaction():
-                counters, snapshot_bytes = self._write_snapshot(self._counters)
-                written = self._write_session(counters)
+            with self._transaction() as counters:
+                snapshot_bytes = self._write_snapshot(counters)
         except StoreError as error:
             _logger.warning("no snapshot of session %r: %s", self._session_id, error)
             self._snapshot_bytes = 2 * self._journal_bytes
         else:
-            self._key, self._counters, self._checksum = written
             self._snapshot_written(snapshot_bytes)
 
-    def _write_snapshot(self, counters: Counters) -> tuple[Counters, int]:
+    def _write_snapshot(self, counters: Counters) -> int:
         key, increment = self._session_key(), self._tracker.increment()
         for item in increment.settled:
             self._insert("item", key, item.seen, to_bytes(item_to_json(item)))
@@ -233,7 +227,8 @@ class JournalWriter:
         self._connection.execute(
             "DELETE FROM journal WHERE session = ? AND number <= ?", (key, counters.batches)
         )
-        return attrs.evolve(counters, covered=counters.batches), len(body)
+        counters.covered = counters.batches
+        return len(body)
 
     def _snapshot_written(self, snapshot_bytes: int) -> None:
         self._tracker.written()
@@ -241,16 +236,13 @@ class JournalWriter:
 
     def _change_mode(self, keep_heard_prefix: bool) -> None:
         # The journal has to be replayed as it was written, so that none of it may be left.
-        counters = self._counters
-        if self._key is not None:
-            with self._transaction():
-                counters, snapshot_bytes = self._write_snapshot(counters)
-                counters = attrs.evolve(counters, keep_heard_prefix=keep_heard_prefix)
-                written = self._write_session(counters)
-            self._key, self._counters, self._checksum = written
-            self._snapshot_written(snapshot_bytes)
+        if self._key is None:
+            self._counters.keep_heard_prefix = keep_heard_prefix
         else:
-            self._counters = attrs.evolve(counters, keep_heard_prefix=keep_heard_prefix)
+            with self._transaction() as counters:
+                snapshot_bytes = self._write_snapshot(counters)
+                counters.keep_heard_prefix = keep_heard_prefix
+            self._snapshot_written(snapshot_bytes)
         self._conversation.authority = self._copy(keep_heard_prefix)
         self._tracker = StateTracker(self._conversation.authority)
 
@@ -279,22 +271,17 @@ class JournalWriter:
         before = self._conversation, self._tracker
         self._conversation, self._tracker = ours, StateTracker.of_nothing(ours.authority)
         try:
-            with self._transaction():
+            with self._transaction() as counters:
                 key = self._session_key()
                 for number, message in enumerate(conversation.messages, 1):
                     self._insert("message", key, number, encode_message(message))
-                counters = attrs.evolve(
-                    self._counters,
-                    messages=len(conversation.messages),
-                    created_at=conversation.created_at,
-                )
-                counters = self._write_staged(counters, [*ours.staged.values()])
-                counters, snapshot_bytes = self._write_snapshot(counters)
-                written = self._write_session(counters)
+                counters.messages = len(conversation.messages)
+                counters.created_at = conversation.created_at
+                self._write_staged(counters, ours.staged.values())
+                snapshot_bytes = self._write_snapshot(counters)
         except BaseException:
             self._conversation, self._tracker = before
             raise
-        self._key, self._counters, self._checksum = written
         self._snapshot_written(snapshot_bytes)
 
     # ------------------------------------------------------------ rows
@@ -317,11 +304,10 @@ class JournalWriter:
         ).fetchone()[0]
         return key
 
-    def _write_session(self, counters: Counters) -> tuple[int, Counters, bytes]:
-        now = None if self._wall_clock is None else self._wall_clock()
+    def _write_session(self, counters: Counters) -> tuple[int, bytes]:
+        counters.updated_at = None if self._wall_clock is None else self._wall_clock()
         if self._key is None and counters.created_at is None:
-            counters = attrs.evolve(counters, created_at=now)
-        counters = attrs.evolve(counters, updated_at=now)
+            counters.created_at = counters.updated_at
         key = self._session_key()
         body = to_bytes(attrs.asdict(counters))
         sum_ = self._sum("session", "", body)
@@ -339,22 +325,26 @@ class JournalWriter:
             self._connection.execute(
                 "UPDATE session SET body = ?, checksum = ? WHERE key = ?", (body, sum_, key)
             )
-        return key, counters, sum_
+        return key, sum_
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> Iterator[Counters]:
+        # Gives the counters, to be changed; they are written, and become ours, at the end.
+        counters = attrs.evolve(self._counters)
         with translated(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 check_version(self._connection, self._path, self._options)
                 self._check_owner()
-                yield
+                yield counters
+                key, sum_ = self._write_session(counters)
                 self._connection.execute("COMMIT")
             except BaseException:
                 # SQLite has already rolled back where nothing else was possible.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+        self._key, self._counters, self._checksum = key, counters, sum_
 
     def _check_owner(self) -> None:
         # The lock should make it impossible; on some network file systems it locks nothing.

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Counters:
-    """What the row of a session says: how many rows of each kind there must be.
+    """What the row of a session says: how many rows of each kind there must be.  To be copied.
 
     `batches` have been journaled so far, of which `covered` are in the snapshot; `staged_number` is
     the last number given to a staged text.
