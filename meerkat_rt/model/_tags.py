@@ -7,7 +7,17 @@ from typing import Any, get_args
 
 import attrs
 
-from . import channel, client_events, conversation, events, live_config, media, public, transcript
+from . import (
+    channel,
+    client_events,
+    conversation,
+    events,
+    live_config,
+    media,
+    public,
+    server_events,
+    transcript,
+)
 
 
 def snake_case(name: str) -> str:
@@ -114,6 +124,11 @@ FAMILIES: tuple[Family, ...] = (
             "response.cancel": client_events.ResponseCancel,
             "message": client_events.Message,
         },
+    ),
+    Family(
+        name="ServerEvent",
+        key="type",
+        classes={tag: cls for cls, tag in server_events.SERVER_EVENT_TAGS.items()},
     ),
     Family(
         name="RealtimeToolTimeoutPolicy",
