@@ -308,7 +308,6 @@ class TranscriptAuthority:
             response = self._responses.revive(response_id)
             response.stop_reason, response.usage = event.stop_reason, event.usage
             step.free.extend(response.due)
-            response.due.clear()
             self._responses.tidy(response)
 
     def _assistant_turn_interrupted(self, event: AssistantTurnInterrupted, step: Step) -> None:

@@ -160,9 +160,6 @@ class ItemLedger:
             # What is kept becomes canonical as if the response had ended here; nobody is charged.
             response.stop_reason = response.stop_reason or StopReason.CANCELLED
             step.free.extend(response.due)
-            response.due.clear()
-        elif not response.emitted:
-            response.stop_reason = response.usage = None
         self.responses.tidy(response)
 
     def _link(self, item: Item, previous: str | None, step: Step) -> None:

@@ -15,9 +15,9 @@ from meerkat_rt.transcript import (
 )
 
 
-@pytest.fixture
-def log():
-    return Log(restarting=True)
+@pytest.fixture(params=[False, True], ids=["straight", "restarting"])
+def log(request):
+    return Log(restarting=request.param)
 
 
 # ---------------------------------------------------------------- what is refused, and why
@@ -166,6 +166,16 @@ def test_the_first_predecessor_wins(log):
     log.all(user("v", "u", "second"), user("v", "x", "second"))
     assert log.rules == ["predecessor_conflict", "duplicate_text"]
     assert log(user("u", None, "first")) == ["u", "v"]
+
+
+def test_a_delta_may_bring_the_predecessor_late_but_not_another_one(log):
+    log.all(text("r", "1", "a", None, "one "), text("r", "2", "a", "u", "two"))
+    assert log.rules == []
+    log(text("r", "3", "a", "x", " three"))
+    assert log.rules == ["predecessor_conflict"]
+    assert log(done("r")) == []
+    assert log(user("u", None, "q")) == ["u", "a"]
+    assert log.history == [("U", "q"), ("A", "T:one two three")]
 
 
 def test_an_item_cannot_follow_itself(log):

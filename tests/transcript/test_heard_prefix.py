@@ -8,9 +8,9 @@ from transcript.transcript_kit import Log, done, final, intr, skip, spoken, text
 from meerkat_rt.model.conversation import StopReason
 
 
-@pytest.fixture
-def log():
-    return Log(keep_heard_prefix=True, restarting=True)
+@pytest.fixture(params=[False, True], ids=["straight", "restarting"])
+def log(request):
+    return Log(keep_heard_prefix=True, restarting=request.param)
 
 
 @pytest.mark.parametrize("end", [intr("rA"), done("rA", "cancelled", (5, 5))])

@@ -27,6 +27,15 @@ class NoSweep(dict):
 
 def instructions(authority, events):
     """How many instructions of the room's code the events take."""
+
+    def apply_all():
+        for event in events:
+            authority.apply(event)
+
+    return counted(apply_all)
+
+
+def counted(work):
     count = 0
 
     def trace(frame, kind, _):
@@ -40,8 +49,7 @@ def instructions(authority, events):
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        for event in events:
-            authority.apply(event)
+        work()
     finally:
         sys.settrace(before)
     return count
@@ -149,6 +157,19 @@ def test_an_event_costs_the_same_in_a_long_session(stream):
     assert per_event[1] < 1.15 * per_event[0]
 
 
+def test_an_item_costs_the_same_to_restore_in_a_long_chain():
+    def restored(size, backwards):
+        authority = TranscriptAuthority()
+        for n in reversed(range(size)) if backwards else range(size):
+            authority.apply(user(f"i{n}", f"i{n - 1}" if n else None, "x"))
+            authority.apply(user(f"w{n}", f"w{n - 1}", "x"))
+        state = authority.state
+        return counted(lambda: TranscriptAuthority(state)) / size
+
+    for backwards in (False, True):
+        assert restored(1000, backwards) < 1.15 * restored(100, backwards)
+
+
 def test_a_sweep_would_be_noticed():
     authority = watched()
     authority.apply(obs("a"))
@@ -192,6 +213,16 @@ def test_a_response_that_only_called_tools_leaves_nothing():
         authority.apply(done(f"r{n}", "tool_use"))
     responses = authority._responses
     assert (responses.live, responses.past) == ({}, {})
+
+
+def test_a_response_that_ended_without_items_is_only_remembered():
+    authority = TranscriptAuthority()
+    for n in range(100):
+        authority.apply(done(f"r{n}", tokens=(1, 1)))
+        authority.apply(intr(f"i{n}"))
+    responses = authority._responses
+    assert responses.live == {}
+    assert len(responses.past) == 200
 
 
 def test_delta_ids_go_with_their_item():

@@ -6,9 +6,9 @@ import pytest
 from transcript.transcript_kit import Log, done, obs, skip, text, user
 
 
-@pytest.fixture
-def log():
-    return Log(restarting=True)
+@pytest.fixture(params=[False, True], ids=["straight", "restarting"])
+def log(request):
+    return Log(restarting=request.param)
 
 
 def test_branches_come_out_breadth_first(log):
@@ -32,6 +32,12 @@ def test_that_order_survives_a_restart_after_the_predecessor_was_settled(log):
     log.all(text("r", "1", "x", "p", "x"), text("r", "2", "z", "x", "z"), user("p", None, "p"))
     log.all(text("r", "3", "w", "v", "w"), user("v", None, "v"), text("r", "4", "y", None, "y"))
     assert log(done("r")) == ["y", "x", "w", "z"]
+
+
+def test_an_item_inherits_the_place_of_a_predecessor_that_was_settled_late(log):
+    log.all(user("p", "q", "p"), user("q", None, "q"))
+    log.all(text("r", "1", "x", "p", "x"), text("r", "2", "y", None, "y"))
+    assert log(done("r")) == ["y", "x"]
 
 
 def test_a_skip_between_two_items_of_a_response_does_not_split_their_message(log):
