@@ -178,7 +178,7 @@ def _read_class(cls: Any) -> Hook:
             omit=marks.absent,
             struct_hook=_read_text_or_blocks(field.type) if blocks else None,
         )
-        if field.default is attrs.NOTHING and is_optional(field.type):
+        if field.default is not None and is_optional(field.type):
             implied[key] = None
         if marks.null is not None:
             nulls[key] = marks.null

@@ -137,7 +137,7 @@ def _write_text_or_blocks(sequence: Any) -> Writer:
 def _write_class(cls: Any) -> Writer:
     overrides: dict[str, Any] = {}
     flat: dict[str, Writer] = {}
-    bare: list[str] = []  # optional, but without a default to compare with
+    bare: list[str] = []  # optional, but None is not what they default to
     for field in fields_of(cls):
         marks = marks_of(field)
         overrides[field.name] = override(
@@ -148,7 +148,7 @@ def _write_class(cls: Any) -> Writer:
         )
         if marks.flatten:
             flat[field.name] = converter.get_unstructure_hook(field.type)
-        if field.default is attrs.NOTHING and is_optional(field.type):
+        if field.default is not None and is_optional(field.type):
             bare.append(marks.name or field.name)
     write = make_dict_unstructure_fn(cls, converter, **overrides)
     if not flat and not bare:
