@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..model.conversation import StopReason
 from ..model.errors import InvalidRequest
-from ..model.events import Interrupted, OutputAudioChunk
+from ..model.events import Interrupted
 from ..model.transcript import (
     AssistantTranscriptTruncated,
     AssistantTurnCompleted,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .ports import ItemTruncated
     from .responses import ResponseSlot
     from .tools import ToolLedger
+
+
+_GENERATING = (ResponsePhase.ACTIVE, ResponsePhase.DYING)
 
 
 class Hearing:
@@ -69,7 +72,7 @@ class Hearing:
             if response.in_conversation
             and not response.interrupted
             and (
-                (response.phase is ResponsePhase.ACTIVE and response.sounded)
+                (response.phase in _GENERATING and response.sounded)
                 or (response.phase is ResponsePhase.ENDED and self.unheard(response))
             )
         ]
@@ -98,7 +101,7 @@ class Hearing:
             if response.in_conversation
             and not response.interrupted
             and (
-                response.phase is ResponsePhase.ACTIVE
+                response.phase in _GENERATING
                 or self.unheard(response)
                 or self._tools.interruptible(response.id)
             )
@@ -109,9 +112,14 @@ class Hearing:
 
         `cancel`: ask the provider to stop; without it, it stops by itself.
         """
-        cut = [response for response in responses if response.fire(ResponseTrigger.CUT)]
+        cut = [
+            response
+            for response in responses
+            if response.fire(ResponseTrigger.CUT)
+            # Displaced by another one, it is dying already; but nobody was told, and it may sound.
+            or (response.phase is ResponsePhase.DYING and not response.interrupted)
+        ]
         generating = [response for response in cut if response.phase is ResponsePhase.DYING]
-        self._drop_waiting(cut)
         for response in cut:
             self.announce(response)
             self._ctx.effects.append(FlushOutput(response.id))
@@ -128,15 +136,6 @@ class Hearing:
         for response in cut:
             self.quiesce(response)
         return stopped
-
-    def _drop_waiting(self, cut: list[Response]) -> None:
-        # What came in the same batch waits here, where the flush does not reach it.
-        ids = {response.id for response in cut}
-        self._ctx.events[:] = [
-            event
-            for event in self._ctx.events
-            if not (isinstance(event, OutputAudioChunk) and event.response_id in ids)
-        ]
 
     def announce(self, response: Response) -> None:
         """Say Interrupted, once a response."""

@@ -272,9 +272,7 @@ class InputSide:
         self._ctx.remember(
             ref, CommandName.CREATE_ITEM, now + self._ctx.settings.update_deadline, item_id
         )
-        self._ctx.send(
-            CreateItem(ref=ref, item_id=item_id, message=UserMessage(text), turn=turn)
-        )
+        self._ctx.send(CreateItem(ref=ref, item_id=item_id, message=UserMessage(text), turn=turn))
         self._hearing.release_all()
         # The provider appends it: it stands after the newest item, however unfinished that is.
         self._items.see(item_id, self._items.tail)

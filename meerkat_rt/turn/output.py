@@ -362,11 +362,6 @@ class OutputSide:
                 for item_id in event.item_ids:
                     self._output_item(response, item_id)
         stop_reason = _stop_reason(event, response)
-        if stop_reason is StopReason.CANCELLED and response.phase is ResponsePhase.ACTIVE:
-            if response.in_conversation:
-                self._hearing.cut([response], now, cancel=False)
-            else:
-                self._hearing.announce(response)
         self.terminal(response, stop_reason, usage, fault, now)
 
     def _arrive_late(self, event: ResponseEnded, now: float) -> Response:
@@ -393,8 +388,11 @@ class OutputSide:
         lost: str | None = None,
     ) -> None:
         """End a response that is ACTIVE or DYING."""
-        if stop_reason is StopReason.CANCELLED:
-            self._hearing.announce(response)
+        if stop_reason is StopReason.CANCELLED and not response.interrupted:
+            if response.in_conversation:
+                self._hearing.cut([response], now, cancel=False)
+            else:
+                self._hearing.announce(response)
         response.fire(ResponseTrigger.TERMINAL)
         self._ctx.deadlines.cancel(("cancel", response.id))
         self._ctx.events.append(

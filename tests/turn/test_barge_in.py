@@ -208,13 +208,11 @@ def test_where_truncation_is_missing_history_is_cut_all_the_same():
         hand.do("truncate", "item_1", 0, 500)
 
 
-def test_audio_that_came_in_the_same_breath_as_the_interruption_is_not_delivered():
+def test_an_interruption_flushes_the_media_that_waits_for_the_application():
     hand = Hand()
     hand.begin("R1")
-    hand.machine.observe(p.AudioDelta("R1", "A1", bytes(SECOND)), hand.now)
-    hand.machine.observe(p.SpeechStarted(item_id="U1"), hand.now)
-    hand.take()
-    assert not hand.of(ev.OutputAudioChunk)
+    hand.see(p.AudioDelta("R1", "A1", bytes(SECOND)))
+    hand.see(p.SpeechStarted(item_id="U1"))
     assert hand.effects_of(fx.FlushOutput) == [fx.FlushOutput("R1")]
 
 
