@@ -228,7 +228,13 @@ class RealtimeConfig:
         metadata=json_field(null={"type": "none"}),
     )
     tools: tuple[ToolSpec, ...] | None = attrs.field(default=None, converter=_tools)
-    tool_choice: ToolChoice | None = attrs.field(default=None, converter=_tool_choice)
+    tool_choice: ToolChoice | None = attrs.field(
+        default=None,
+        converter=_tool_choice,
+        validator=check.is_a(
+            ToolChoiceMode, ToolChoiceFunction, ToolChoiceMcp, what="auto, none, required or a tool"
+        ),
+    )
     input_audio_transcription: TranscriptionConfig | Null | None = attrs.field(
         default=None,
         validator=check.is_a(TranscriptionConfig, Null, what="a TranscriptionConfig, NULL or None"),
@@ -245,7 +251,13 @@ class RealtimeConfig:
         validator=check.is_a(NoiseReduction, Null, what="a NoiseReduction, NULL or None"),
     )
     speed: float | None = attrs.field(default=None, validator=check.number(0.25, 1.5))
-    truncation: Truncation | None = attrs.field(default=None, converter=_truncation)
+    truncation: Truncation | None = attrs.field(
+        default=None,
+        converter=_truncation,
+        validator=check.is_a(
+            TruncationMode, RetentionRatio, what="auto, disabled or a RetentionRatio"
+        ),
+    )
     tracing: Tracing | None = attrs.field(default=None, validator=_tracing)
     prompt: PromptRef | Null | None = attrs.field(
         default=None, validator=check.is_a(PromptRef, Null, what="a PromptRef, NULL or None")
