@@ -20,6 +20,7 @@ from meerkat_rt.model import (
     live_config,
     media,
     public,
+    server_events,
     transcript,
 )
 from meerkat_rt.model.errors import InvalidJson, LlmError, UnknownTag
@@ -36,6 +37,7 @@ UNIONS = {
     "VideoSource": conversation.VideoSource,
     "Message": conversation.Message,
     "ClientEvent": client_events.ClientEvent,
+    "ServerEvent": server_events.ServerEvent,
     "ContextMutationOutcome": client_events.ContextMutationOutcome,
     "ToolSpec": live_config.ToolSpec,
     "ToolChoice": live_config.ToolChoice,
