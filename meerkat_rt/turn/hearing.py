@@ -245,17 +245,14 @@ class Hearing:
         part = step.part
         part.cut = True
         self.ledger.remove(part)
-        response = self._slot.live.get(part.response_id)
-        if response is None:
-            return
+        response = self._slot.live[part.response_id]  # it lives as long as its parts
         item = response.items.get(part.item_id)
         alive = response.phase is ResponsePhase.ACTIVE or response.held is not None
         if alive and item is not None and item.text:
             self._write_cut(response, step)
         self.settle_heard(response)
 
-    # ---------------------------------------------------------------- completions of heard
-    # responses
+    # ---------------------------------------------------------------- completions
 
     def complete(
         self, response: Response, stop_reason: StopReason, usage: Usage, now: float
@@ -360,8 +357,8 @@ class Hearing:
             self._moved(part, now)
 
     def _moved(self, part: Part, now: float) -> None:
-        response = self._slot.live.get(part.response_id)
-        if response is not None and response.phase is ResponsePhase.ENDED:
+        response = self._slot.live[part.response_id]
+        if response.phase is ResponsePhase.ENDED:
             if self.unheard(response):
                 self.expect(response, now)
             else:

@@ -205,12 +205,8 @@ class PlaybackLedger:
         return cuts
 
     def cut_at(self, part: Part, played_ms: int) -> Cut:
-        """The explicit truncation of one part: clamped to what was received, never longer than
-        before.
-        """
+        """The explicit truncation of one part, clamped to what was received."""
         heard = min(played_ms * self._rate / 1000, float(part.received))
-        if part.cut:
-            heard = min(heard, part.heard)
         return Cut(
             verdict=Verdict.TRUNCATE,
             part=part,

@@ -48,7 +48,8 @@ class ResponseSlot:
         self.user_speaks = False
         self._queue: deque[Request] = deque()
         self._aside: dict[str, Request] = {}  # out-of-band requests without a response yet
-        self._refs: dict[str, Request] = {}
+        self._requests: dict[str, Request] = {}  # by id, until they settle
+        self._refs: dict[str, Request] = {}  # by the references of their creates
         self._unwanted: dict[
             str, str
         ] = {}  # refs of creates that nobody wants any more -> request id
@@ -62,6 +63,7 @@ class ResponseSlot:
             "requests_outstanding": int(self.outstanding is not None),
             "requests_owed": int(self.owed is not None),
             "requests_out_of_band": len(self._aside),
+            "requests": len(self._requests),
             "request_refs": len(self._refs),
             "unwanted_refs": len(self._unwanted),
         }
@@ -102,7 +104,7 @@ class ResponseSlot:
             state=state,
         )
         self._ctx.deadlines.set(("request", request.id), now + settings.request_deadline)
-        self._refs[request.id] = request
+        self._requests[request.id] = request
         return request
 
     @property
@@ -149,7 +151,8 @@ class ResponseSlot:
         if request in self._queue:
             self._queue.remove(request)
         self._aside.pop(request.id, None)
-        for ref in (request.id, *request.refs):
+        self._requests.pop(request.id, None)
+        for ref in request.refs:
             self._refs.pop(ref, None)
         self._ctx.deadlines.cancel(("request", request.id))
         self._ctx.deadlines.cancel(("nudge", request.id))
@@ -176,7 +179,7 @@ class ResponseSlot:
 
     def lose_all(self, reason: str) -> None:
         """No request will be answered any more."""
-        for request in dict.fromkeys(self._refs.values()):
+        for request in list(self._requests.values()):
             self.settle(request, Lost(reason=reason))
         for ref in self._unwanted:
             self._ctx.deadlines.cancel(("unwanted", ref))
@@ -382,7 +385,7 @@ class ResponseSlot:
 
     def on_nudge(self, request_id: str, now: float) -> None:
         """A window of a request's clock is over."""
-        request = self._refs.get(request_id)
+        request = self._requests.get(request_id)
         if request is None or not request.nudge.running:
             return
         clock, settings = request.nudge, self._ctx.settings
@@ -425,7 +428,7 @@ class ResponseSlot:
 
     def on_request_deadline(self, request_id: str, now: float) -> None:
         """No response came in time."""
-        request = self._refs.get(request_id)
+        request = self._requests.get(request_id)
         if request is not None:
             seconds = self._ctx.settings.request_deadline
             self.settle(request, Lost(reason=f"no response within {seconds:g} s"))

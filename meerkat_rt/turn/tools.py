@@ -101,11 +101,6 @@ class ToolLedger:
         """How much is remembered about calls that are open."""
         return {"calls": len(self._calls), "tool_rounds": len(self._rounds)}
 
-    @property
-    def specs(self) -> tuple[ToolSpec, ...]:
-        """The advertised tools."""
-        return tuple(self._specs.values())
-
     def advertise(self, specs: Iterable[ToolSpec]) -> None:
         """The provider knows these tools from now on."""
         self._specs = {spec.name: spec for spec in specs}

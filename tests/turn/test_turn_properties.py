@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from turnkit import EXPLICIT, SECOND, Hand, ev, fx, p, result, tool
 
+from meerkat_rt.model.conversation import Usage
 from meerkat_rt.model.errors import InvalidRequest
 from meerkat_rt.model.media import ResponseModality
 
@@ -106,6 +107,9 @@ provider_events = st.one_of(
         p.CommandRefused, meaning=st.sampled_from(list(p.ErrorMeaning)), fault=st.just(fault)
     ),
     st.just(p.GoingAway()),
+    st.builds(p.ResponseInterrupted, response_id=st.none() | responses, by_user=st.booleans()),
+    st.just(p.UsageReported(Usage(input_tokens=1))),
+    st.just(p.ResumptionUpdated()),
     st.just(p.SeedAcknowledged("A1")),
     st.just(p.UnknownFrame(type="x", raw=b"{}")),
     st.just(p.ProtocolFault(message="broken", raw=b"{")),
