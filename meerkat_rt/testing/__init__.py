@@ -3,14 +3,18 @@
 `cancel_everywhere` runs a scenario once for every point at which it could be cancelled, and cancels
 it exactly there.  `assert_quiescent` names what a block has left.  The wires are in-memory
 connections that misbehave on command.  The scripted peer speaks the server's half of a provider's
-protocol over one of them, with a script that reads like the conversation.  README.md beside this file
-shows how.
+protocol over one of them, with a script that reads like the conversation.  README.md beside this
+file shows how.
 """
 
 from __future__ import annotations
 
 from .clock import StallWatch as StallWatch
 from .clock import virtual_clock as virtual_clock
+from .explore import Exploration as Exploration
+from .explore import ExplorationFailed as ExplorationFailed
+from .explore import explore as explore
+from .explore import explore_nearby as explore_nearby
 from .openai_peer import OpenAIPeer as OpenAIPeer
 from .openai_peer import openai_peer as openai_peer
 from .openai_response import MessageInPlay as MessageInPlay

@@ -52,7 +52,8 @@ def shown(path: str) -> str:
 
 def task_name(task: trio.lowlevel.Task) -> str:
     """The last part of a task's name, free of memory addresses: the same in every run."""
-    return _ADDRESS.sub("", task.name).rpartition(".")[2] or task.name
+    name = _ADDRESS.sub("", task.name)
+    return name if name.startswith("<") else name.rpartition(".")[2]
 
 
 def lines(task: trio.lowlevel.Task) -> Iterator[tuple[str, int]]:

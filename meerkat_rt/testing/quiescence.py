@@ -172,27 +172,40 @@ def _busy_threads() -> dict[tuple[int, str], str]:
     and `threading`'s is such.  A busy one is in somebody's function, called through `outcome`.
     """
     stacks = sys._current_frames()
-    own = {threading.get_ident(), threading.main_thread().ident}
+    # This very frame is among them: kept, it would hold itself and everything that called it.
+    del stacks[threading.get_ident()]
+    stacks.pop(threading.main_thread().ident or 0, None)
     found: dict[tuple[int, str], str] = {}
     for thread in threading.enumerate():
-        if thread.ident is None or thread.ident in own or thread.ident not in stacks:
+        if thread.ident is None or thread.ident not in stacks:
             continue
-        frames = list(_frames_at_work(stacks[thread.ident]))
+        frames = _frames_at_work(stacks[thread.ident])
         if frames:
-            ours = [frame for frame in frames if not places.is_library(frame.f_code.co_filename)]
-            frame = (ours or frames)[0]
+            frame = next(filter(_is_ours, frames), frames[0])
             found[thread.ident, thread.name] = (
                 f"{frame.f_code.co_name}, {places.shown(frame.f_code.co_filename)}:{frame.f_lineno}"
             )
     return found
 
 
-def _frames_at_work(frame: FrameType | None) -> Iterator[FrameType]:
+def _is_ours(frame: FrameType) -> bool:
+    return not places.is_library(frame.f_code.co_filename)
+
+
+def _frames_at_work(innermost: FrameType) -> list[FrameType]:
+    """The stack of a thread, innermost first; empty if it is one of Trio's that waits for work."""
+    stack: list[FrameType] = []
+    frame: FrameType | None = innermost
     while frame is not None:
-        path = frame.f_code.co_filename
-        if not scheduler.is_trio(path) and path != threading.__file__:
-            yield frame
+        stack.append(frame)
         frame = frame.f_back
+    trios = [frame for frame in stack if scheduler.is_trio(frame.f_code.co_filename)]
+    others = [
+        frame
+        for frame in stack
+        if frame not in trios and frame.f_code.co_filename != threading.__file__
+    ]
+    return [] if trios and not others else others or stack
 
 
 def _leaks_without_baseline() -> tuple[Leak, ...]:

@@ -341,7 +341,10 @@ async def played(
                     raise ScriptUnfinished(f"the script has not ended: it is {_doing(nursery)}")
             finally:
                 nursery.cancel_scope.cancel("the test is over")
-                await trio.aclose_forcefully(peer.socket.stream)
+                # Shielded, or the cancellation would replace the block's own error here.  Forceful
+                # closing waits for nothing.
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(peer.socket.stream)
     except BaseExceptionGroup as group:
         # The nursery is this function's own business: a lone error leaves it as it was raised.
         if len(group.exceptions) != 1:

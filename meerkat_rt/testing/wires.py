@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from typing import TYPE_CHECKING, Literal, get_args
 
 import attrs
@@ -211,7 +212,7 @@ class WireStream(trio.abc.HalfCloseableStream):
             ClosedResourceError: this end was closed.
             BusyResourceError: another task is reading.
         """
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         if self._receiving:
             raise trio.BusyResourceError("another task is reading from this stream")

@@ -1,0 +1,223 @@
+"""Run a scenario under orders of its tasks that FIFO never takes, and shrink what fails.
+
+Two ways.  `explore` draws random orders from seeds, and lands an action at random points of each.
+`explore_nearby` tries every order that differs from FIFO in one batch, in which one task is moved
+to the front or to the back: linear in the length of the run, and no luck is involved.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from .recipe import Recipe
+from .run import Checks, RunResult, run_once
+from .sweep import Failure
+from .trial import CANCEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .scheduler import Order, Orders
+    from .trial import Scenario, Verify
+
+_COLLECT_EVERY = 100  # runs
+
+
+@attrs.define(kw_only=True)
+class Exploration:
+    """What an exploration found.  The recipe of a failure holds the fewest departures from FIFO."""
+
+    scenario: str
+    runs: int = 0
+    digests: set[str] = attrs.field(factory=set, repr=False)
+    failures: list[Failure] = attrs.field(factory=list)
+
+    @property
+    def schedules(self) -> int:
+        """How many different ways the scenario went with nothing injected."""
+        return len(self.digests)
+
+    def __str__(self) -> str:
+        verdict = f"{len(self.failures)} FAILED" if self.failures else "ok"
+        line = f"{self.scenario}: {self.runs} runs, {self.schedules} schedules, {verdict}"
+        return "\n".join([line, *map(str, self.failures)])
+
+
+class ExplorationFailed(AssertionError):
+    """A scenario broke a promise under some order of its tasks; `exploration` says which."""
+
+    def __init__(self, exploration: Exploration) -> None:
+        self.exploration = exploration
+        super().__init__(str(exploration))
+
+
+def explore(
+    scenario: Scenario,
+    *,
+    seeds: Iterable[int],
+    points: int = 1,
+    action: str = CANCEL,
+    max_unwind: float = 1.0,
+    allowed: tuple[type[BaseException], ...] = (),
+    verify: Verify | None = None,
+    stop_after: int = 1,
+    check: bool = True,
+    name: str | None = None,
+) -> Exploration:
+    """Run a scenario under a random order for each seed: untouched, then with `action` injected.
+
+    `action` is fired at `points` random points, each in a run of its own.  Every run is checked as
+    by `cancel_everywhere`.  A failure is shrunk: its recipe names the fewest batches that must
+    depart from FIFO, and replays without the seed.  Ends after `stop_after` failures.
+
+    Raises:
+        ExplorationFailed: something was wrong; with `check=False` it is only reported.
+        HarnessError, UnsupportedTrio: as `cancel_everywhere`.
+    """
+    explorer = _Explorer(
+        scenario, Checks(max_unwind=max_unwind, allowed=allowed, verify=verify), name, stop_after
+    )
+    for seed in seeds:
+        base = explorer.run(Recipe(seed=seed), survey=True)
+        explorer.result.digests.add(base.digest)
+        eligible = base.eligible.get(action, [])
+        if base.violations or not eligible:
+            explorer.judge(base)
+        else:
+            chooser = random.Random(seed)
+            for point in sorted(chooser.sample(eligible, min(points, len(eligible)))):
+                explorer.judge(explorer.run(Recipe(inject=((point, action),), seed=seed)))
+        if explorer.enough:
+            break
+    return explorer.finish(check)
+
+
+def explore_nearby(
+    scenario: Scenario,
+    *,
+    max_unwind: float = 1.0,
+    allowed: tuple[type[BaseException], ...] = (),
+    verify: Verify | None = None,
+    depth: int = 1,
+    limit: int = 10_000,
+    stop_after: int = 1,
+    check: bool = True,
+    name: str | None = None,
+) -> Exploration:
+    """Run a scenario under every order that departs from FIFO in at most `depth` batches.
+
+    In each, one task runs first or last and the others keep their order.  At most `limit` runs:
+    their number grows with the power `depth` of the run's length.  Nothing is injected.
+
+    Raises:
+        ExplorationFailed: something was wrong; with `check=False` it is only reported.
+        HarnessError, UnsupportedTrio: as `cancel_everywhere`.
+    """
+    explorer = _Explorer(
+        scenario, Checks(max_unwind=max_unwind, allowed=allowed, verify=verify), name, stop_after
+    )
+    waiting: list[dict[int, Order]] = [{}]
+    while waiting and explorer.result.runs < limit and not explorer.enough:
+        orders = waiting.pop(0)
+        result = explorer.run(Recipe(orders=orders))
+        explorer.result.digests.add(result.digest)
+        explorer.judge(result)
+        if len(orders) < depth and not result.violations:
+            first_new = max(orders, default=-1) + 1
+            waiting += [
+                {**orders, batch: order}
+                for batch, size in enumerate(result.batches)
+                if batch >= first_new
+                for order in _one_moved(size)
+            ]
+    return explorer.finish(check)
+
+
+def _one_moved(size: int) -> Iterator[Order]:
+    """FIFO with one task moved to the front or to the back."""
+    fifo = tuple(range(size))
+    seen = {fifo}
+    for moved in fifo:
+        rest = fifo[:moved] + fifo[moved + 1 :]
+        for order in ((moved, *rest), (*rest, moved)):
+            if order not in seen:
+                seen.add(order)
+                yield order
+
+
+class _Explorer:
+    """The runs of one exploration."""
+
+    def __init__(
+        self, scenario: Scenario, checks: Checks, name: str | None, stop_after: int
+    ) -> None:
+        if trio.lowlevel.in_trio_run():
+            raise RuntimeError(
+                "exploring runs Trio loops of its own: call it from a plain function"
+            )
+        self._scenario = scenario
+        self._checks = checks
+        self._stop_after = stop_after
+        self._hard_stopped = False
+        self.result = Exploration(scenario=name or str(getattr(scenario, "__name__", scenario)))
+
+    def run(self, recipe: Recipe, *, survey: bool = False) -> RunResult:
+        self.result.runs += 1
+        if self.result.runs % _COLLECT_EVERY == 0:
+            gc.collect()
+        return run_once(self._scenario, recipe, self._checks, survey=survey)
+
+    @property
+    def enough(self) -> bool:
+        return self._hard_stopped or len(self.result.failures) >= self._stop_after
+
+    def judge(self, result: RunResult) -> None:
+        if not result.violations or self.enough:
+            return
+        # Each such run leaves tasks that can never be unwound; shrinking would make many.
+        self._hard_stopped = result.hard_stopped
+        recipe = attrs.evolve(result.recipe, seed=None, orders=result.orders)
+        if not result.hard_stopped:
+            recipe = attrs.evolve(recipe, orders=self._shrunk(recipe))
+        self.result.failures.append(
+            Failure(
+                recipe=recipe,
+                violations=result.violations,
+                landed="; then ".join(map(str, result.places)) or "nothing injected",
+                awaiting=result.places[0].awaiting if result.places else (),
+            )
+        )
+
+    def _shrunk(self, recipe: Recipe) -> dict[int, Order]:
+        def fails(orders: Orders) -> bool:
+            result = self.run(attrs.evolve(recipe, orders=orders))
+            return any(not violation.startswith("diverged") for violation in result.violations)
+
+        return shrink(recipe.orders, fails)
+
+    def finish(self, check: bool) -> Exploration:
+        if check and self.result.failures:
+            raise ExplorationFailed(self.result)
+        return self.result
+
+
+def shrink(orders: Orders, fails: Callable[[Orders], bool]) -> dict[int, Order]:
+    """Drop departures from FIFO, many at a time and then few, as long as what is left still fails."""
+    current = dict(orders)
+    size = max(1, len(current) // 2)
+    while size and current:
+        batches = sorted(current)
+        for start in range(0, len(batches), size):
+            dropped = set(batches[start : start + size])
+            fewer = {batch: order for batch, order in current.items() if batch not in dropped}
+            if fails(fewer):
+                current = fewer
+                break
+        else:
+            size //= 2
+    return current
