@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -142,6 +143,9 @@ def _read_text_or_blocks(sequence: Any) -> Hook:
     return lambda value, t: value if type(value) is str else read(value, t)
 
 
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,18})")  # one spelling a number: no two keys are one
+
+
 def _read_mapping(mapping: Any) -> Hook:
     key_type, value_type = get_args(mapping) or (str, Any)
     read = converter.get_structure_hook(value_type)
@@ -153,7 +157,7 @@ def _read_mapping(mapping: Any) -> Hook:
         for key, each in value.items():
             if type(key) is not str:
                 raise InvalidJson(f"the key {key!r} is not a string")
-            if key_type is int and not (key.isascii() and key.removeprefix("-").isdigit()):
+            if key_type is int and not _DECIMAL.fullmatch(key):
                 raise InvalidJson(f"the key {key!r} is not a decimal integer")
             try:
                 result[int(key) if key_type is int else key] = read(each, value_type)

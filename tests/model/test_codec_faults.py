@@ -12,12 +12,14 @@ from meerkat_rt import codec
 from meerkat_rt.model.client_events import ClientEvent, ToolCall
 from meerkat_rt.model.conversation import (
     AssistantBlock,
+    AssistantText,
     ContentBlock,
     Message,
     Provider,
     StopReason,
     StructuredContent,
     SystemMessage,
+    TextContent,
     ToolDef,
     ToolResult,
     Usage,
@@ -45,6 +47,7 @@ from meerkat_rt.model.transcript import (
     ItemObserved,
     RealtimeTranscriptEvent,
 )
+from meerkat_rt.model.transcript_state import RealtimeTranscriptState
 
 AUDIO = {"mime_type": "audio/pcm", "sample_rate_hz": 24000, "channels": 1, "data": "AAA="}
 
@@ -225,6 +228,31 @@ def test_a_member_of_a_wider_union_does_not_stand_for_one_of_a_narrower():
         codec.decode(data, MessageCommitted)
     assert set(caught.value.known) == {"user", "assistant"}
     assert caught.value.path == "message"
+
+
+@pytest.mark.parametrize(
+    ("segments", "path", "what"),
+    [
+        ({"one": "a"}, "items.i.content_segments", "'one' is not a decimal"),
+        ({"01": "a"}, "items.i.content_segments", "'01' is not a decimal"),
+        ({"٣": "a"}, "items.i.content_segments", "not a decimal"),
+        ({"": "a"}, "items.i.content_segments", "not a decimal"),
+        ({3: "a"}, "items.i.content_segments", "not a string"),
+        ({"3": 5}, "items.i.content_segments.3", "expected a string"),
+        (["a"], "items.i.content_segments", "expected an object"),
+    ],
+)
+def test_numbered_segments_are_keyed_by_decimals_and_nothing_else(segments, path, what):
+    data = {"items": {"i": {"role": "user", "content_segments": segments}}}
+    with pytest.raises(InvalidJson) as caught:
+        codec.decode(data, RealtimeTranscriptState)
+    assert caught.value.path == path
+    assert what in caught.value.message
+
+
+def test_values_that_no_tag_tells_apart_are_no_union():
+    with pytest.raises(TypeError, match="no one tag"):
+        codec.decode({"type": "text"}, TextContent | AssistantText)
 
 
 # ---------------------------------------------------------------- base64
