@@ -32,6 +32,7 @@ class Victim:
     """The process that forks those who write and are killed."""
 
     def __init__(self):
+        self.writing = False
         self.process = subprocess.Popen(
             [sys.executable, str(CHILD)],
             stdin=subprocess.PIPE,
@@ -45,13 +46,14 @@ class Victim:
         self.process.stdin.flush()
         word, pid = self.read()
         assert word == "pid"
-        self.pid = int(pid)
+        self.pid, self.writing = int(pid), True
 
     def read(self):
         return self.process.stdout.readline().decode().split()
 
     def kill(self):
         """Returns what the child had still said, and leaves nobody running."""
+        self.writing = False
         os.kill(self.pid, signal.SIGKILL)
         said = []
         while (words := self.read())[0] != "dead":
@@ -60,6 +62,8 @@ class Victim:
         return said
 
     def close(self):
+        if self.writing:  # a test failed before it came to that
+            self.kill()
         self.process.stdin.close()
         self.process.stdout.close()
         assert self.process.wait(timeout=10) == 0

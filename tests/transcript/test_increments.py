@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from storage.storage_kit import conversation_log, garbage_logs
-from transcript.transcript_kit import done, skip, text, user
+from transcript.transcript_kit import done, obs, skip, text, user
 
 from meerkat_rt.transcript import TranscriptAuthority, TranscriptStateError
 from meerkat_rt.transcript.increments import (
@@ -131,6 +131,16 @@ def test_an_increment_is_as_large_as_what_happened_and_not_as_the_conversation()
         written.write()
     assert set(written.sizes) == {3}
     assert written.state() == written.authority.state
+
+
+def test_a_response_that_changes_without_being_named():
+    # The skip takes the item, which still waits for its turn, out of a response that has ended.
+    written = Written(TranscriptAuthority())
+    for event in (obs("a", "unknown", "assistant", "r"), done("r"), skip("a")):
+        written.apply(event)
+        written.write()
+        assert written.state() == written.authority.state
+    assert list(written.responses) == ["r"]
 
 
 def test_well_formed_log_in_many_increments():
