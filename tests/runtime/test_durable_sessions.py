@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from runtimekit import EXPLICIT, linger, open_config, provider, rest, serving, take, welcoming
+from runtimekit import EXPLICIT, linger, of, open_config, provider, rest, serving, take, welcoming
 
 from meerkat_rt import (
     Conversation,
@@ -80,7 +80,8 @@ async def test_a_message_is_announced_when_it_is_durable_and_not_before(
             assert session.transcript == ()
             store.gate.set()
             read = await take(session, ev.MessageCommitted, ev.MessageCommitted)
-            said = [event.message.text_content() for event in read[-2:]]
+            committed = of(read, ev.MessageCommitted)
+            said = [event.message.text_content() for event in committed]
             assert said == ["hello", "Good morning."]
             assert [message.text_content() for message in session.transcript] == said
             name = session.conversation_id
