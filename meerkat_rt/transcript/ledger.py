@@ -231,13 +231,7 @@ class ItemLedger:
         free = step.free
         if self._overdue:
             overdue, self._overdue = self._overdue, []
-            free.extend(
-                item
-                for item in overdue
-                if item.item_id in self.order.waiting
-                and item not in free
-                and self._may_settle(item)
-            )
+            free.extend(item for item in overdue if item not in free and self._may_settle(item))
         entries: list[RealtimeTranscriptMaterializedMessage] = []
         while free:
             free.sort(key=rank)

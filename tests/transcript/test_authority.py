@@ -224,6 +224,12 @@ def test_other_text_for_a_settled_item_is_a_conflict_and_the_same_is_not(log):
     assert log.history == [("U", "hello"), ("A", "S:spoken")]
 
 
+def test_a_segment_of_a_settled_text_is_no_conflict(log):
+    log.all(user("u", "x", "one ", 0), user("u", "x", "two", 1), user("x", None, "root"))
+    log(user("u", "x", "one ", 0))
+    assert log.rules == ["item_settled"]
+
+
 def test_a_late_segment_of_a_settled_item_is_not_shown(log):
     log.all(user("u", None, "first"), user("u", None, "second", 1))
     assert log.rules == ["item_settled"]
@@ -658,6 +664,12 @@ def test_in_flight_is_empty_after_the_commit(log):
     assert log(done("r")) == ["i"]
     assert log.in_flight == []
     assert log.history == [("A", "S:x")]
+
+
+def test_a_skipped_item_that_waits_is_not_in_flight(log):
+    log.all(obs("a", "gone", response="rA"), obs("b", "gone", response="rB"), skip("a"))
+    assert log.in_flight == ["rB"]
+    assert log.blocked == [("a", "predecessor"), ("b", "predecessor")]
 
 
 def test_blocked_says_what_each_item_waits_for_first(log):

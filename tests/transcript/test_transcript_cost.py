@@ -200,6 +200,7 @@ def test_when_all_is_settled_only_the_records_are_left():
     assert responses.live == {}
     assert authority._seen_delta_ids == set()
     assert len(order.settled) == 400
+    assert TranscriptAuthority(authority.state)._responses.live == {}
     # What is known of a past response is one of a few shared values.
     assert len(responses.past) == 100
     assert len(set(map(id, responses.past.values()))) <= 3

@@ -245,6 +245,8 @@ def test_what_an_older_state_left_undone_is_done_with_the_next_event():
     assert [entry.item_id for entry in outcome.materialized_messages] == ["u"]
     outcome = TranscriptAuthority(undone).apply(user("u", "later", "other"))
     assert outcome.messages == ()
+    outcome = TranscriptAuthority(undone).apply(user("u", None, " more", 1))
+    assert [entry.text for entry in outcome.materialized_messages] == ["q more", "x"]
 
 
 def test_delta_ids_that_no_item_owns_are_kept():
