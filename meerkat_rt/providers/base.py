@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..model.conversation import ToolDef
     from ..model.errors import LlmError
     from ..model.events import CloseReason, ProviderFault
+    from ..model.live_config import RealtimeConfig
     from ..model.open_config import RealtimeSessionOpenConfig
     from ..turn.ports import ProviderCommand, ProviderEvent
 
@@ -147,6 +148,25 @@ class Dialect(Protocol):
         Raises:
             InvalidRequest: `config` needs another session (another model or provider).
         """
+        ...
+
+    @property
+    def config(self) -> RealtimeConfig:
+        """What was configured beside the open config."""
+        ...
+
+    def mutation(self, update: RealtimeConfig) -> object | None:
+        """What `UpdateSession` carries to apply the fields that `update` sets to a live session.
+
+        None: the provider can do that only for a new session.
+
+        Raises:
+            InvalidConfig: the protocol or the model does not have it.
+        """
+        ...
+
+    def with_config(self, config: RealtimeConfig) -> Dialect:
+        """The same language for another configuration, for when a mutation was acknowledged."""
         ...
 
     def codec(self, link: str) -> LinkCodec:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..model.events import RealtimeSessionEvent
     from ..model.media import RealtimeCapabilities, RealtimeInputChunk
     from ..model.open_config import RealtimeSessionOpenConfig
+    from ..turn.effects import ToolSpec
     from .core import SessionCore
     from .tools import ToolSet
 
@@ -370,8 +371,7 @@ class SessionCommands:
 
         Raises:
             InvalidRequest: `config` needs another session (another model, provider or turning
-            mode),
-                or the provider refused it.
+                mode), or the provider refused it.
             NetworkTimeout: no acknowledgement within `SessionLimits.update_acknowledgement`.
         """
         core = self._core
@@ -382,7 +382,10 @@ class SessionCommands:
                 f"{self.turning_mode}; it is fixed when a session is opened"
             )
         definitions, specs = advertised(config, self._tools, core.limits.tool_deadline)
-        projection = core.dialect.projection(config, definitions)
+        await self._update(core.dialect.projection(config, definitions), specs)
+
+    async def _update(self, projection: object, specs: tuple[ToolSpec, ...] | None) -> None:
+        core = self._core
         await self._make_room()
         ref = core.machine.update_session(projection, specs, trio.current_time())
         core.step()

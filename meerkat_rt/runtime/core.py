@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ..turn.ports import ProviderCommand, ProviderEvent
     from .journal_writer import JournalWriter
     from .limits import SessionLimits
+    from .link import Link
     from .ports import StoredMessage
     from .tools import ToolSet
 
@@ -136,6 +137,7 @@ class SessionCore:
         )
         self.requests: dict[str, ResponseRequest] = {}
         self.acknowledgements: dict[str, Acknowledgement] = {}
+        self.link: Link | None = None  # the current one
         self.session_id: str | None = None
         self.conversation_id: str | None = None  # of the store
         self.connected = False
@@ -218,6 +220,12 @@ class SessionCore:
                 events.append(MessageCommitted(message=entry.message, item_ids=entry.item_ids))
         if events:
             self.events.put(events)
+
+    def speak(self, dialect: Dialect) -> None:
+        """Go on in this dialect: the provider has acknowledged its configuration."""
+        self.dialect = dialect
+        if self.link is not None:
+            self.link.speak(dialect)
 
     async def stage(self, item_id: str, text: str) -> None:
         """Make staged text durable before its sending is acknowledged; without a store, nothing.

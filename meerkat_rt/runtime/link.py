@@ -35,16 +35,22 @@ READ_OUT = 1.0  # seconds; after a failed write, for the reader to find out why
 class Link:
     """One open connection.
 
-    `held` are events that arrived during the handshake and belong to the conversation.  `ended` is
-    set when the peer or the network ended it.
+    `name` is no other connection's.  `held` are events that arrived during the handshake and belong
+    to the conversation.  `ended` is set when the peer or the network ended it.
     """
 
+    name: str
     transport: Transport
     dialect: Dialect
     codec: LinkCodec
     session_id: str | None = None
     held: list[ProviderEvent] = attrs.field(factory=list)
     ended: trio.Event = attrs.field(factory=trio.Event)
+
+    def speak(self, dialect: Dialect) -> None:
+        """Use this dialect from the next command on."""
+        self.dialect = dialect
+        self.codec = dialect.codec(self.name)
 
 
 async def open_link(
@@ -67,7 +73,7 @@ async def open_link(
     """
     transport = await _connect(dialect, connector, limits, hosts)
     try:
-        link = Link(transport=transport, dialect=dialect, codec=dialect.codec(name))
+        link = Link(name=name, transport=transport, dialect=dialect, codec=dialect.codec(name))
         await _shake_hands(link, opening, limits)
     except BaseException:
         await _abandon(transport)

@@ -13,10 +13,13 @@ import pybase64
 import trio
 
 from ..model import client_events as client
+from ..model.client_events import Applied, RequiresResumption
 from ..model.conversation import TextContent, ToolResult
 from ..model.errors import InvalidInputShape, InvalidRequest
 from ..model.events import OutputAudioChunk, ProviderErrorReported, TurnCompleted
+from ..model.live_config import RealtimeConfig, ToolDefinition
 from ..model.media import RealtimeTurningMode
+from ..turn.effects import ToolSpec
 from ..turn.ports import ResponseOptions, SendRaw
 from .commands import SessionCommands
 
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any, Self
 
-    from ..model.client_events import ClientEvent, ToolResponse
+    from ..model.client_events import ClientEvent, ContextMutationOutcome, ToolResponse
     from ..model.conversation import JSON
     from ..model.events import RealtimeSessionEvent
+    from ..model.live_config import SessionUpdateConfig
     from ..model.media import RealtimeAudioChunk
 
 
@@ -96,6 +100,45 @@ class RealtimeSession(SessionCommands):
         await self._make_room()
         self._core.machine.send_raw(payload, trio.current_time())
         await self._done()
+
+    # ---------------------------------------------------------------- context
+
+    async def mutate_context(
+        self, config: RealtimeConfig | SessionUpdateConfig
+    ) -> ContextMutationOutcome:
+        """Change the fields that `config` sets: instruction, voice, tools, turn detection...
+
+        `Applied` when the provider has acknowledged the change; `RequiresResumption` with the whole
+        merged configuration when it can be made only for a new session (nothing was sent then).
+        Changes add up: the next one starts from what was applied last.
+
+        A checkpoint.  Cancelled: may have been sent.
+
+        Raises:
+            InvalidConfig: the protocol or the model does not have what is asked.
+            InvalidRequest: the provider refused it; nothing has changed.
+            NetworkTimeout: no acknowledgement within `SessionLimits.update_acknowledgement`.
+        """
+        core = self._core
+        core.check_open()
+        delta = config if isinstance(config, RealtimeConfig) else config.config
+        merged = core.dialect.config.merged_with(delta)
+        projection = core.dialect.mutation(delta)
+        if projection is None:
+            await trio.lowlevel.checkpoint()
+            return RequiresResumption(merged)
+        await self._update(projection, self._specs(delta))
+        core.speak(core.dialect.with_config(merged))
+        return Applied()
+
+    def _specs(self, delta: RealtimeConfig) -> tuple[ToolSpec, ...] | None:
+        """The rules of the offered functions; those of the ToolSet keep their handler."""
+        if delta.tools is None:
+            return None
+        deadline = self._core.limits.tool_deadline
+        own = {spec.name: spec for spec in self._tools.specs(deadline)}
+        names = [each.name for each in delta.tools if isinstance(each, ToolDefinition)]
+        return tuple(own.get(name) or ToolSpec(name=name, deadline=deadline) for name in names)
 
     def events(self) -> Self:
         """The session as an async iterator of its events; see `next_event` for the rules."""

@@ -71,6 +71,7 @@ async def supervise(
 
 async def _release(core: SessionCore, link: Link, hosts: trio.Nursery) -> None:
     core.connected = False
+    core.link = None
     try:
         with trio.CancelScope(shield=True, relative_deadline=SOCKET_RELEASE):
             await link.transport.aclose()
@@ -80,6 +81,7 @@ async def _release(core: SessionCore, link: Link, hosts: trio.Nursery) -> None:
 
 async def _serve(core: SessionCore, link: Link) -> None:
     core.session_id = link.session_id
+    core.link = link
     core.connected = True
     core.observe(link.held, trio.current_time())
     link.held.clear()

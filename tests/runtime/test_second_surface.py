@@ -8,7 +8,14 @@ import pytest
 import trio
 from runtimekit import EXPLICIT, linger, meeting, open_config, rest, take
 
-from meerkat_rt import RealtimeAudioChunk, RealtimeAudioFormat, ToolDef, codec, errors
+from meerkat_rt import (
+    RealtimeAudioChunk,
+    RealtimeAudioFormat,
+    RealtimeConfig,
+    ToolDef,
+    codec,
+    errors,
+)
 from meerkat_rt.model import client_events as client
 from meerkat_rt.model import events as ev
 from meerkat_rt.model import server_events as server
@@ -204,3 +211,53 @@ async def test_every_event_of_a_turn_has_its_server_event_view_and_json(
         data = codec.encode(view)
         assert data["type"] == server.SERVER_EVENT_TAGS[type(view)]
         assert codec.decode(data, server.ServerEvent) == view
+
+
+async def test_a_context_mutation_is_applied_when_the_provider_says_so_and_adds_up(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async def script(peer: OpenAIPeer) -> None:
+        first = await peer.expect("session.update")
+        assert first["session"]["instructions"] == "be brief"
+        assert "audio" not in first["session"]
+        await trio.sleep(2)
+        await peer.session_updated(first)
+        second = await peer.expect("session.update")
+        assert second["session"]["audio"]["output"]["voice"] == "cedar"
+        await peer.session_updated(second)
+        create = await peer.expect("response.create")
+        assert create["response"]["audio"]["output"]["voice"] == "cedar"
+        await peer.expect("session.update")
+        await peer.error("cannot_update_voice")
+        await peer.linger()
+
+    async with meeting(script) as meet:
+        start = trio.current_time()
+        assert await meet.session.mutate_context(RealtimeConfig(instruction="be brief")) == (
+            client.Applied()
+        )
+        assert trio.current_time() - start == 2
+        assert await meet.session.mutate_context(RealtimeConfig(voice="cedar")) == client.Applied()
+        await meet.session.create_response()
+        with pytest.raises(errors.LlmError):
+            await meet.session.mutate_context(RealtimeConfig(voice="marin"))
+        assert meet.core.dialect.config.voice == "cedar"
+
+
+async def test_what_needs_another_session_comes_back_as_the_whole_merged_configuration(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async def script(peer: OpenAIPeer) -> None:
+        await peer.session_updated(await peer.expect("session.update"))
+        await peer.expect_silence(5)
+        await peer.linger()
+
+    async with meeting(script) as meet:
+        await meet.session.mutate_context(RealtimeConfig(instruction="be brief"))
+        outcome = await meet.session.mutate_context(RealtimeConfig(model="another"))
+        assert outcome == client.RequiresResumption(
+            RealtimeConfig(instruction="be brief", model="another")
+        )
+        with pytest.raises(errors.InvalidConfig, match="temperature"):
+            await meet.session.mutate_context(RealtimeConfig(temperature=0.5))
+        await trio.sleep(6)

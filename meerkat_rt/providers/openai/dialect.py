@@ -217,6 +217,10 @@ class OpenAIDialect:
         fields["tools"] = self._tools(config, tools)
         return fields
 
+    def with_config(self, config: RealtimeConfig) -> OpenAIDialect:
+        """The same dialect for another configuration."""
+        return attrs.evolve(self, config=config)
+
     def mutation(self, update: SessionUpdateConfig | RealtimeConfig) -> dict[str, JSON] | None:
         """What `UpdateSession` carries to apply the fields that `update` sets.
 
