@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PROVIDER_MANAGED = RealtimeTurningMode.PROVIDER_MANAGED
 EXPLICIT = RealtimeTurningMode.EXPLICIT_COMMIT
+PATIENCE = 100.0  # virtual seconds; a session that is kept alive would let a test wait for ever
 CONNECTORS = ("websockets", "trio-websocket")
 
 Script: TypeAlias = Callable[[OpenAIPeer], Awaitable[object]]
@@ -179,12 +180,14 @@ async def take(session: RealtimeSession, kind: type, *more: type) -> list[Any]:
     """Read up to and including the first event of `kind`, then of the next kind, and so on."""
     read: list[Any] = []
     for wanted in (kind, *more):
-        while True:
-            event = await session.next_event()
-            assert event is not None, f"the session ended before {wanted.__name__}: {read}"
+        event = None
+        while not isinstance(event, wanted):
+            with trio.move_on_after(PATIENCE) as scope:
+                event = await session.next_event()
+            what = f"{wanted.__name__}; there were {kinds(read)}"
+            assert not scope.cancelled_caught, f"in {PATIENCE} s there came no {what}"
+            assert event is not None, f"the session ended before {what}"
             read.append(event)
-            if isinstance(event, wanted):
-                break
     return read
 
 
