@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
+from ._json import json_field
 from .conversation import AssistantMessage, StopReason, Usage, UserMessage
 
 SESSION_REALTIME_TRANSCRIPT_STATE_KEY = "realtime_transcript_state"
@@ -167,7 +168,7 @@ class MaterializedAssistant:
     stop_reason: StopReason
     usage: Usage
     lane: TranscriptLane
-    truncated: bool = False
+    truncated: bool = attrs.field(default=False, metadata=json_field(omit_default=True))
 
 
 RealtimeTranscriptMaterializedMessage: TypeAlias = MaterializedUser | MaterializedAssistant

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import attrs
 
+from ._json import json_field
 from .conversation import StopReason, Usage
 from .transcript import RealtimeTranscriptRole, TranscriptLane
 
@@ -29,7 +30,7 @@ class TranscriptItemState:
     ready: bool = False
     materialized: bool = False
     lane: TranscriptLane = TranscriptLane.DISPLAY
-    delta_ids: tuple[str, ...] = ()
+    delta_ids: tuple[str, ...] = attrs.field(default=(), metadata=json_field(omit_default=True))
     text_digest: str | None = None
     heard_content_index: int | None = None
 
@@ -55,7 +56,9 @@ class RealtimeTranscriptState:
     first_seen_order: tuple[str, ...] = ()
     seen_delta_ids: tuple[str, ...] = ()
     assistant_completions: Mapping[str, TranscriptCompletionState] = attrs.field(factory=dict)
-    discarded_assistant_response_ids: tuple[str, ...] = ()
+    discarded_assistant_response_ids: tuple[str, ...] = attrs.field(
+        default=(), metadata=json_field(omit_default=True)
+    )
 
 
 class TranscriptStateRule(StrEnum):

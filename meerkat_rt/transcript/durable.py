@@ -214,7 +214,8 @@ def _strings(value: JSON, place: str) -> tuple[str, ...]:
 def _segments(value: JSON, place: str) -> dict[int, str]:
     texts = _mapping(_string)(value, place)
     for key in texts:
-        if not (key.isascii() and key.isdigit()):
+        # One spelling each: no sign, no leading zero, nothing beyond the 32 bits of the wire.
+        if not (key.isascii() and key.isdigit() and len(key) <= 10 and key == str(int(key))):
             _unreadable(place, "keyed by content indexes", key)
     return {int(key): text for key, text in texts.items()}
 

@@ -8,6 +8,7 @@ import attrs
 import pytest
 from transcript.transcript_kit import Log, done, intr, obs, skip, spoken, text, trunc, user
 
+from meerkat_rt.model import codec
 from meerkat_rt.model.conversation import StopReason, Usage
 from meerkat_rt.transcript import (
     SESSION_REALTIME_TRANSCRIPT_STATE_KEY,
@@ -329,6 +330,20 @@ def test_the_json_form_is_the_documented_one():
     }
 
 
+def test_the_converter_of_the_vocabulary_reads_and_writes_the_same_form():
+    log = Log(keep_heard_prefix=True)
+    log.all(user("u", None, "q"), spoken("r", "d", "a", "u", "hello"), trunc("r", "a", "he"))
+    log.all(intr("rX"), done("rY", tokens=(1, 2)))
+    for whole in (log.authority.state, TranscriptAuthority().state):
+        written = state_to_json(whole)
+        assert codec.decode(written, RealtimeTranscriptState) == whole
+        assert state_from_json(codec.encode(whole)) == whole
+        for item_data in written["items"].values():  # which leaves out what is null
+            for key in [key for key, value in item_data.items() if value is None]:
+                del item_data[key]
+        assert codec.encode(whole) == written
+
+
 def test_what_is_absent_is_empty():
     assert state_from_json({}) == RealtimeTranscriptState()
     read = state_from_json({"items": {"a": {"role": "user"}}, "first_seen_order": ["a"]})
@@ -411,6 +426,14 @@ UNREADABLE = {
     ),
     "a segment that is no index": (
         {"items": {"a": {"role": "user", "content_segments": {"-1": "x"}}}},
+        "state.items.a.content_segments",
+    ),
+    "a segment with a leading zero": (
+        {"items": {"a": {"role": "user", "content_segments": {"0": "x", "00": "y"}}}},
+        "state.items.a.content_segments",
+    ),
+    "a segment beyond all bounds": (
+        {"items": {"a": {"role": "user", "content_segments": {"9" * 5000: "x"}}}},
         "state.items.a.content_segments",
     ),
     "a segment that is no text": (
