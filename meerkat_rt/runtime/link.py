@@ -145,13 +145,14 @@ async def receive(core: SessionCore, link: Link) -> None:
 
     Ends when the connection does; that is reported as state, not raised.
     """
-    transport, decode = link.transport, link.codec.decode
+    transport = link.transport
     while True:
         try:
             batch = await transport.receive()
         except TransportClosed as closed:
             _lost(core, link, *_ending(link, closed))
             return
+        decode = link.codec.decode  # a new one after `Link.speak`
         events: list[ProviderEvent] = []
         for frame in batch:
             events += decode(frame)

@@ -96,7 +96,7 @@ async def test_a_cancellation_comes_out_bare(autojump_clock) -> None:
 async def test_an_error_in_a_cancelled_block_wins_over_the_cancellation(autojump_clock) -> None:
     own = Own()
     async with serving(welcoming(linger), client_may_leave=True) as server:
-        with trio.CancelScope() as scope, pytest.raises(Own) as raised:  # noqa: PT012
+        with trio.CancelScope() as scope, pytest.raises(Own) as raised:
             async with server.open():
                 scope.cancel()
                 try:
