@@ -169,10 +169,9 @@ class ResponseSlot:
         for request in (*self._queue, self.outstanding, self.owed):
             if request is None or request.state is RequestState.RUNNING:
                 continue
-            if request.state is not RequestState.BLOCKED:
-                for ref in request.refs:
-                    self._unwanted[ref] = request.id
-                    self._ctx.deadlines.set(("unwanted", ref), now + settings.cancel_deadline)
+            for ref in request.refs:
+                self._unwanted[ref] = request.id
+                self._ctx.deadlines.set(("unwanted", ref), now + settings.cancel_deadline)
             if request is self.owed and stop_owed:
                 self._ctx.deadlines.set(("unwanted", ""), now + settings.cancel_deadline)
             self.settle(request, Superseded(by=by))
@@ -386,7 +385,7 @@ class ResponseSlot:
     def on_nudge(self, request_id: str, now: float) -> None:
         """A window of a request's clock is over."""
         request = self._requests.get(request_id)
-        if request is None or not request.nudge.running:
+        if request is None:
             return
         clock, settings = request.nudge, self._ctx.settings
         may_ask = self.idle or (self.active is None and self.outstanding is request)

@@ -212,7 +212,6 @@ class ToolLedger:
                 self._settle(call, ToolOutcome.CANCELLED, text, now, is_error=True)
             else:
                 call.fire(CallTrigger.DETACH)
-        self._close_if_over(owner, now)
         return cancelled
 
     def revoke(self, call_ids: Iterable[str], now: float) -> None:

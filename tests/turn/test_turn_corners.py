@@ -294,3 +294,98 @@ def test_a_session_that_is_closed_stays_silent():
     hand.do("audio_delivered", "A1", 0, 10)
     hand.wait(100.0)
     assert hand.events == hand.effects == hand.transcript == []
+
+
+def test_after_the_close_nothing_is_sent_whatever_is_asked():
+    hand = Hand()
+    hand.do("close")
+    hand.do("send_text", "anybody?", respond=True)
+    hand.do("send_raw", {"type": "x"})
+    assert not hand.sent()
+
+
+def test_text_that_waits_is_not_taken_for_a_continuation_that_waits():
+    hand = Hand(tools=(tool(),))
+    hand.begin("R1")
+    hand.call("R1", "c1")
+    hand.end("R1")
+    hand.begin("R2")
+    hand.do("tool_returned", result("c1"))
+    hand.do("send_text", "and this?", respond=True)
+    hand.end("R2")
+    hand.text_response("R3", "A3", "42", ref=hand.sent(p.CreateResponse)[-1].ref)
+    hand.text_response("R4", "A4", "that", ref=hand.sent(p.CreateResponse)[-1].ref)
+    assert [e.outcome.response_id for e in hand.effects_of(fx.SettleRequest)] == ["R3", "R4"]
+
+
+def test_an_error_that_nobody_can_be_blamed_for_is_reported_without_a_command():
+    hand = Hand()
+    hand.see(p.CommandRefused(meaning=p.ErrorMeaning.OTHER, fault=BUSY))
+    hand.see(p.CommandRefused(meaning=p.ErrorMeaning.UNKNOWN_ITEM, fault=BUSY, ref="unknown"))
+    assert hand.of(ev.ProviderErrorReported) == [ev.ProviderErrorReported(fault=BUSY)] * 2
+
+
+def test_what_was_heard_of_an_interrupted_answer_waits_for_the_question():
+    hand = Hand()
+    hand.user_turn("U1")
+    hand.begin("R1")
+    hand.see(p.OutputItemBegan(response_id="R1", item_id="A1", kind=p.ItemKind.ASSISTANT))
+    hand.speak("R1", "A1", "one two", 2.0)
+    hand.deliver("A1", 2.0)
+    hand.wait(1.0)
+    hand.do("interrupt")
+    assert hand.texts == []
+    hand.see(p.InputTranscriptDone(item_id="U1", text="count"))
+    assert hand.texts == ["count", "one"]
+
+
+def test_a_lost_link_leaves_no_retry_behind():
+    hand = Hand()
+    hand.do("request_response", p.ResponseOptions())
+    busy(hand, hand.sent(p.CreateResponse)[0].ref)
+    hand.do("link_lost")
+    assert hand.sizes() == {}
+
+
+def test_history_has_nothing_to_object_to_in_an_ordinary_session():
+    hand = Hand(tools=(tool(),))
+    hand.user_turn("U1", "hello")
+    hand.begin("R1")
+    hand.item("R1", "A1", "U1")
+    hand.speak("R1", "A1", "one moment", 1.0)
+    hand.spoken("R1", "A1", "one moment")
+    hand.see(p.OutputItemBegan(response_id="R1", item_id="F1", kind=p.ItemKind.TOOL_CALL))
+    hand.see(p.ItemAdded(item_id="F1", previous_item_id="A1", kind=p.ItemKind.TOOL_CALL))
+    hand.call("R1", "c1")
+    hand.do("tool_returned", result("c1"))
+    hand.deliver("A1", 1.0)
+    hand.end("R1", item_ids=("A1", "F1"))
+    hand.begin("R2", ref=hand.sent(p.CreateResponse)[0].ref)
+    hand.item("R2", "A2", "F1")
+    hand.speak("R2", "A2", "forty two it is", 4.0)
+    hand.deliver("A2", 4.0)
+    hand.wait(4.0)  # a second of it is still the first answer
+    hand.see(p.SpeechStarted(item_id="U2"))
+    hand.end("R2", p.ResponseStatus.CANCELLED, item_ids=("A2",))
+    hand.user_turn("U2", "thanks", previous="A2")
+    assert hand.texts == ["hello", "one moment", "forty two", "thanks"]
+    assert hand.diagnostics == []
+
+
+def test_what_belongs_to_nothing_alive_is_counted():
+    hand = Hand()
+    hand.text_response("R1", "A1", "x")
+    hand.begin("R2")
+    hand.see(p.TextDelta("e", "R1", "A1", "late"), p.TextDelta("e", "R0", "A0", "never began"))
+    assert hand.machine.dropped == 2
+
+
+def test_a_second_create_of_a_superseded_request_is_unwanted_too():
+    hand = Hand()
+    hand.do("request_response", p.ResponseOptions())
+    hand.wait(0.75)
+    first, nudge = hand.sent(p.CreateResponse)
+    busy(hand, first.ref)
+    hand.do("interrupt")
+    hand.begin("R1", ref=nudge.ref)
+    assert [e.response_id for e in hand.of(ev.Interrupted)] == ["R1"]
