@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.media import RealtimeCapabilities, RealtimeTurningMode
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
     from ..runtime.limits import SessionLimits
-    from ..runtime.ports import Conversation, SessionStore
+    from ..runtime.ports import Conversation, Recorder, SessionStore
     from ..runtime.session import RealtimeSession
     from ..runtime.tools import ToolSet
 
@@ -49,13 +49,14 @@ class EmbeddedProvider:
         *,
         tools: ToolSet | None = None,
         store: SessionStore | Conversation | None = None,
+        recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.open_session`."""
         async with (
             serve_embedded(self.options) as server,
             self._client(server.url).open_session(
-                config, tools=tools, store=store, limits=limits
+                config, tools=tools, store=store, recorder=recorder, limits=limits
             ) as session,
         ):
             yield session
@@ -68,13 +69,14 @@ class EmbeddedProvider:
         *,
         tools: ToolSet | None = None,
         store: SessionStore | Conversation | None = None,
+        recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.attach_external_session`; the call is made up for the attachment."""
         async with (
             serve_embedded(self.options) as server,
             self._client(server.url).attach_external_session(
-                target, turning_mode, tools=tools, store=store, limits=limits
+                target, turning_mode, tools=tools, store=store, recorder=recorder, limits=limits
             ) as session,
         ):
             yield session

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from .journal_writer import JournalWriter
     from .limits import SessionLimits
     from .link import Link
-    from .ports import StoredMessage
+    from .ports import Recording, StoredMessage
     from .tools import ToolSet
 
 
@@ -115,12 +115,16 @@ class SessionCore:
         tools: ToolSet,
         limits: SessionLimits,
         keep_going_without_store: bool = False,
+        recording: Recording | None = None,
     ) -> None:
         self.keep_going_without_store = keep_going_without_store
         self.dialect = dialect
         self.settings = settings
         self.limits = limits
-        self.machine = SessionMachine(settings)
+        self.recording = recording
+        self.machine = (
+            SessionMachine(settings) if recording is None else recording.machine(settings)
+        )
         self.authority = TranscriptAuthority(keep_heard_prefix=True)
         self.messages: list[Message] = []
         self._transcript: tuple[Message, ...] = ()
@@ -332,6 +336,8 @@ class SessionCore:
         for request in self.requests.values():  # none, unless the machine was never closed
             request._settle(Lost(reason="the session has ended"))
         self.requests.clear()
+        if self.recording is not None:
+            self.recording.closed(self.reason)
         self.events.put([SessionClosed(self.reason)])
         self.events.end(self.error)
         self.closed.set()

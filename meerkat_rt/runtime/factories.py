@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..model.media import RealtimeCapabilities
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
     from ..turn.effects import MachineSettings
-    from .ports import Conversation, RealtimeSessionFactory, SessionStore
+    from .ports import Conversation, RealtimeSessionFactory, Recorder, SessionStore
     from .session import RealtimeSession
 
 
@@ -39,12 +39,14 @@ def open_session(
     provider: RealtimeSessionFactory,
     tools: ToolSet | None = None,
     store: SessionStore | Conversation | None = None,
+    recorder: Recorder | None = None,
     limits: SessionLimits | None = None,
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Open a session with `provider`; an async context manager that yields it ready.
 
     `tools` run the calls that have a handler.  `store` keeps the conversation: a store alone begins
-    a new one, `Conversation(store=..., id=...)` goes on with a stored one.
+    a new one, `Conversation(store=..., id=...)` goes on with a stored one.  `recorder` writes down
+    what goes into the session, to be played again (`recording.FlightRecorder`).
 
     Leaving the block, by any road, closes the session and leaves nothing behind: no task, no
     socket, no timer.  An exception of the block comes out as it is.
@@ -54,7 +56,11 @@ def open_session(
         LlmError: the provider could not be reached, or refused.
     """
     return provider.open_session(
-        config, tools=tools or ToolSet(), store=store, limits=limits or SessionLimits()
+        config,
+        tools=tools or ToolSet(),
+        store=store,
+        recorder=recorder,
+        limits=limits or SessionLimits(),
     )
 
 
@@ -65,6 +71,7 @@ def attach_external_session(
     provider: RealtimeSessionFactory,
     tools: ToolSet | None = None,
     store: SessionStore | Conversation | None = None,
+    recorder: Recorder | None = None,
     limits: SessionLimits | None = None,
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Attach to a session that exists at `provider`.  Nothing of it is configured or seeded.
@@ -79,6 +86,7 @@ def attach_external_session(
         turning_mode,
         tools=tools or ToolSet(),
         store=store,
+        recorder=recorder,
         limits=limits or SessionLimits(),
     )
 
@@ -162,6 +170,7 @@ class OpenAIRealtime:
         *,
         tools: ToolSet | None = None,
         store: SessionStore | Conversation | None = None,
+        recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.open_session`."""
@@ -177,6 +186,7 @@ class OpenAIRealtime:
             tools=tools,
             limits=limits,
             store=store,
+            recorder=recorder,
             history=config.seed_messages,
         ) as session:
             yield session
@@ -189,6 +199,7 @@ class OpenAIRealtime:
         *,
         tools: ToolSet | None = None,
         store: SessionStore | Conversation | None = None,
+        recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """Attach to a running call by its id.  See `meerkat_rt.attach_external_session`."""
@@ -205,6 +216,7 @@ class OpenAIRealtime:
             tools=tools,
             limits=limits,
             store=store,
+            recorder=recorder,
         ) as session:
             yield session
 

@@ -153,10 +153,13 @@ async def receive(core: SessionCore, link: Link) -> None:
             _lost(core, link, *_ending(link, closed))
             return
         decode = link.codec.decode  # a new one after `Link.speak`
+        now = trio.current_time()
+        if core.recording is not None:
+            core.recording.wire(now, received=sum(map(len, batch)))
         events: list[ProviderEvent] = []
         for frame in batch:
             events += decode(frame)
-        core.observe(events, trio.current_time())
+        core.observe(events, now)
 
 
 async def send(core: SessionCore, link: Link) -> None:
@@ -184,6 +187,8 @@ async def send(core: SessionCore, link: Link) -> None:
                 if not link.ended.is_set():
                     _lost(core, link, *_ending(link, closed))
                 return
+            if core.recording is not None:
+                core.recording.wire(trio.current_time(), sent=sum(map(len, frames)))
             if written := link.codec.written():
                 core.observe(list(written), trio.current_time())
             if not len(lanes):

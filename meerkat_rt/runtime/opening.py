@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..transport import Connector
     from ..turn.effects import ToolSpec
     from .limits import SessionLimits
-    from .ports import SessionStore
+    from .ports import Recorder, SessionStore
     from .tools import ToolSet
 
 
@@ -100,6 +100,7 @@ async def run_session(
     tools: ToolSet,
     limits: SessionLimits,
     store: SessionStore | Conversation | None = None,
+    recorder: Recorder | None = None,
     history: tuple[Message, ...] = (),
 ) -> AsyncGenerator[RealtimeSession, None]:
     """Open a session over `connector`, yield it ready, and leave nothing behind.
@@ -108,27 +109,30 @@ async def run_session(
     The block's own exception comes out as it is; the nursery inside is not visible.
 
     Raises:
-        LlmError: the session could not be opened, or the store not.
+        LlmError: the session could not be opened, or the store not, or the recorder not.
     """
     kept = store if isinstance(store, Conversation) or store is None else Conversation(store=store)
-    core = SessionCore(
-        dialect=dialect,
-        settings=settings,
-        tools=tools,
-        limits=limits,
-        keep_going_without_store=kept is not None and kept.on_failure is OnStoreFailure.CONTINUE,
-    )
-    if kept is None:
-        async with _running(core, connector, opening, tools) as session:
-            yield session
-        return
-    core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
-    async with kept.store.open(core.conversation_id) as journal:
-        core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
-        core.messages += (entry.message for entry in journal.restored.messages)
-        core.messages += await core.journal.begin(history)
-        async with _running(core, connector, opening, tools) as session:
-            yield session
+    going_on = kept is not None and kept.on_failure is OnStoreFailure.CONTINUE
+    with nullcontext() if recorder is None else recorder.begin() as recording:
+        core = SessionCore(
+            dialect=dialect,
+            settings=settings,
+            tools=tools,
+            limits=limits,
+            keep_going_without_store=going_on,
+            recording=recording,
+        )
+        if kept is None:
+            async with _running(core, connector, opening, tools) as session:
+                yield session
+            return
+        core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
+        async with kept.store.open(core.conversation_id) as journal:
+            core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
+            core.messages += (entry.message for entry in journal.restored.messages)
+            core.messages += await core.journal.begin(history)
+            async with _running(core, connector, opening, tools) as session:
+                yield session
 
 
 @asynccontextmanager

@@ -25,10 +25,13 @@ from ..transcript import TranscriptAuthority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
+    from ..model.events import CloseReason
     from ..model.media import RealtimeCapabilities, RealtimeTurningMode
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
+    from ..turn.effects import MachineSettings
+    from ..turn.machine import SessionMachine
     from .limits import SessionLimits
     from .session import RealtimeSession
     from .tools import ToolSet
@@ -47,6 +50,7 @@ class RealtimeSessionFactory(Protocol):
         *,
         tools: ToolSet | None = None,
         store: SessionStore | Conversation | None = None,
+        recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
     ) -> AbstractAsyncContextManager[RealtimeSession]:
         """Open a new session from `config`; the context manager yields it ready."""
@@ -59,9 +63,41 @@ class RealtimeSessionFactory(Protocol):
         *,
         tools: ToolSet | None = None,
         store: SessionStore | Conversation | None = None,
+        recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
     ) -> AbstractAsyncContextManager[RealtimeSession]:
         """Attach to an existing session; nothing of it is configured or seeded."""
+        ...
+
+
+# ---------------------------------------------------------------- recorders
+
+
+class Recording(Protocol):
+    """What one session is written down in.  Nothing of it waits, and nothing of it may raise."""
+
+    def machine(self, settings: MachineSettings) -> SessionMachine:
+        """A machine whose every input is written down."""
+        ...
+
+    def wire(self, now: float, *, received: int = 0, sent: int = 0) -> None:
+        """So many bytes of frames went over the wire."""
+        ...
+
+    def closed(self, reason: CloseReason) -> None:
+        """The session has ended."""
+        ...
+
+
+class Recorder(Protocol):
+    """Writes down what goes into a session, so that it can be played again."""
+
+    def begin(self) -> AbstractContextManager[Recording]:
+        """Record one session, until the block is left.
+
+        Raises:
+            LlmError: nothing can be recorded; the session is not opened.
+        """
         ...
 
 
