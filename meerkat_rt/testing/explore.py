@@ -7,7 +7,6 @@ to the front or to the back: linear in the length of the run, and no luck is inv
 
 from __future__ import annotations
 
-import gc
 import random
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import attrs
 import trio
 
 from .recipe import Recipe
-from .run import Checks, RunResult, run_once
+from .run import Checks, RunResult, many_runs, run_once
 from .sweep import Failure
 from .trial import CANCEL
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from .scheduler import Order, Orders
     from .trial import Scenario, Verify
-
-_COLLECT_EVERY = 100  # runs
 
 
 @attrs.define(kw_only=True)
@@ -82,18 +79,19 @@ def explore(
     explorer = _Explorer(
         scenario, Checks(max_unwind=max_unwind, allowed=allowed, verify=verify), name, stop_after
     )
-    for seed in seeds:
-        base = explorer.run(Recipe(seed=seed), survey=True)
-        explorer.result.digests.add(base.digest)
-        eligible = base.eligible.get(action, [])
-        if base.violations or not eligible:
-            explorer.judge(base)
-        else:
-            chooser = random.Random(seed)
-            for point in sorted(chooser.sample(eligible, min(points, len(eligible)))):
-                explorer.judge(explorer.run(Recipe(inject=((point, action),), seed=seed)))
-        if explorer.enough:
-            break
+    with many_runs():
+        for seed in seeds:
+            base = explorer.run(Recipe(seed=seed), survey=True)
+            explorer.result.digests.add(base.digest)
+            eligible = base.eligible.get(action, [])
+            if base.violations or not eligible:
+                explorer.judge(base)
+            else:
+                chooser = random.Random(seed)
+                for point in sorted(chooser.sample(eligible, min(points, len(eligible)))):
+                    explorer.judge(explorer.run(Recipe(inject=((point, action),), seed=seed)))
+            if explorer.enough:
+                break
     return explorer.finish(check)
 
 
@@ -122,19 +120,20 @@ def explore_nearby(
         scenario, Checks(max_unwind=max_unwind, allowed=allowed, verify=verify), name, stop_after
     )
     waiting: list[dict[int, Order]] = [{}]
-    while waiting and explorer.result.runs < limit and not explorer.enough:
-        orders = waiting.pop(0)
-        result = explorer.run(Recipe(orders=orders))
-        explorer.result.digests.add(result.digest)
-        explorer.judge(result)
-        if len(orders) < depth and not result.violations:
-            first_new = max(orders, default=-1) + 1
-            waiting += [
-                {**orders, batch: order}
-                for batch, size in enumerate(result.batches)
-                if batch >= first_new
-                for order in _one_moved(size)
-            ]
+    with many_runs():
+        while waiting and explorer.result.runs < limit and not explorer.enough:
+            orders = waiting.pop(0)
+            result = explorer.run(Recipe(orders=orders))
+            explorer.result.digests.add(result.digest)
+            explorer.judge(result)
+            if len(orders) < depth and not result.violations:
+                first_new = max(orders, default=-1) + 1
+                waiting += [
+                    {**orders, batch: order}
+                    for batch, size in enumerate(result.batches)
+                    if batch >= first_new
+                    for order in _one_moved(size)
+                ]
     return explorer.finish(check)
 
 
@@ -168,8 +167,6 @@ class _Explorer:
 
     def run(self, recipe: Recipe, *, survey: bool = False) -> RunResult:
         self.result.runs += 1
-        if self.result.runs % _COLLECT_EVERY == 0:
-            gc.collect()
         return run_once(self._scenario, recipe, self._checks, survey=survey)
 
     @property
@@ -207,7 +204,7 @@ class _Explorer:
 
 
 def shrink(orders: Orders, fails: Callable[[Orders], bool]) -> dict[int, Order]:
-    """Drop departures from FIFO, many at a time and then few, as long as what is left still fails."""
+    """Drop departures from FIFO, many at a time and then few, while what is left still fails."""
     current = dict(orders)
     size = max(1, len(current) // 2)
     while size and current:

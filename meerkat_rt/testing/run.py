@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import gc
 import hashlib
+import itertools
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .trial import Scenario
+
+
+_COLLECT_EVERY = 100  # runs; each leaves some cyclic garbage
+_runs = itertools.count(1)
 
 
 class HarnessError(RuntimeError):
@@ -121,18 +126,18 @@ def run_once(
                 error = exc
         wall = time.perf_counter() - began
     if schedule.stopped is not None:
-        _bury(error, trial, probe)
+        bury(error, trial, probe)
         error = None
     if probe.error is not None:
         raise HarnessError(f"{recipe}: {_flat(probe.error)}") from probe.error
 
     unwind = _unwind(trial, probe)
-    violations = tuple(
-        _violations(trial, probe, schedule, error, unwind, checks, descriptors_before)
-    )
+    found = list(_violations(trial, probe, schedule, error, unwind, checks, descriptors_before))
+    if probe.deadlock is None and schedule.stopped is None:
+        found += _verdict(trial, checks.verify, found)
     return RunResult(
         recipe=recipe,
-        violations=violations,
+        violations=tuple(found),
         places=tuple(probe.places),
         trace=tuple(probe.trace),
         prefix_length=probe.prefix_length,
@@ -190,7 +195,6 @@ def _violations(
         yield "no region: the scenario ended without entering Trial.region()"
     left = descriptors.numbers() - descriptors_before
     yield from (f"open descriptor: {descriptors.describe(number)}" for number in sorted(left))
-    yield from _verdict(trial, checks.verify)
 
 
 def _swallowed(trial: Trial, probe: Probe, error: BaseException | None) -> bool:
@@ -203,13 +207,18 @@ def _swallowed(trial: Trial, probe: Probe, error: BaseException | None) -> bool:
     )
 
 
-def _verdict(trial: Trial, verify: Verify | None) -> Iterator[str]:
+def _verdict(trial: Trial, verify: Verify | None, found: list[str]) -> list[str]:
     if verify is None:
-        return
+        return []
     try:
-        yield from verify(trial) or ()
+        return list(verify(trial) or ())
     except AssertionError as exc:
-        yield f"verify: {str(exc) or 'an assertion failed'}"
+        return [f"verify: {str(exc) or 'an assertion failed'}"]
+    except Exception as exc:
+        # It may well break on a run that broke off; on any other it is wrong itself.
+        if not found:
+            raise
+        return [f"verify: could not judge this run: {_flat(exc)}"]
 
 
 def _is_an_interrupt(error: BaseException) -> bool:
@@ -245,6 +254,8 @@ def _flat(error: BaseException) -> str:
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
     """Keep the cyclic garbage collector out: it would run finalizers at random steps."""
+    if next(_runs) % _COLLECT_EVERY == 0:
+        gc.collect()
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -254,13 +265,24 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def many_runs() -> Iterator[None]:
+    """Keep what the process has loaded so far out of the collections between the runs inside."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 # What hard-stopped runs left behind.  The run loop is gone, so these coroutines can never be
 # unwound, and finalizing them runs their `finally` blocks outside Trio, noisily: they are kept
 # until the end.
 _graveyard: list[Any] = []
 
 
-def _bury(*remains: object) -> None:
+def bury(*remains: object) -> None:
+    """Keep what a hard-stopped run left, so that nothing of it is ever finalized."""
     if not _graveyard:
         atexit.register(setattr, sys, "unraisablehook", lambda _: None)
     _graveyard.append(remains)

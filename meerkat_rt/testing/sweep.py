@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import random
 from collections import Counter
@@ -12,7 +11,7 @@ import attrs
 import trio
 
 from .recipe import Recipe
-from .run import Checks, RunResult, run_once
+from .run import Checks, RunResult, many_runs, run_once
 from .trial import CANCEL
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from .scheduler import Orders
     from .trial import Scenario, Verify
 
-_COLLECT_EVERY = 100  # runs; each leaves some cyclic garbage, and the collector is off during a run
 _SHOWN_FAILURES = 8
 
 
@@ -190,15 +188,10 @@ def cancel_everywhere(
     recipe = Recipe(seed=seed, orders=dict(orders or {}))
     report = Report(scenario=name or str(getattr(scenario, "__name__", scenario)))
     sweeper = _Sweeper(scenario, checks, recipe, repeat, report)
-    # What the process has loaded so far is not the sweep's garbage: keep it out of its collections.
-    gc.collect()
-    gc.freeze()
-    try:
+    with many_runs():
         base = sweeper.survey()
         if not report.broken:
             sweeper.sweep(base, actions, sample, pairs, progress)
-    finally:
-        gc.unfreeze()
     if check and report.failures:
         raise CancellationFailed(report)
     return report
@@ -215,12 +208,8 @@ class _Sweeper:
         self._recipe = recipe
         self._repeat = max(1, repeat)
         self._report = report
-        self._runs = 0
 
     def _run(self, inject: Sequence[tuple[int, str]] = (), *, survey: bool = False) -> RunResult:
-        self._runs += 1
-        if self._runs % _COLLECT_EVERY == 0:
-            gc.collect()
         recipe = attrs.evolve(self._recipe, inject=tuple(inject))
         return run_once(self._scenario, recipe, self._checks, survey=survey)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -40,12 +41,13 @@ class Trial:
     """One run of a scenario.
 
     The scenario enters `region` once, around the code under test; what is outside (a scripted peer,
-    a watcher) is not swept and survives the cancellation.  It may `note` what happens, for its
-    `verify` to judge, and register further `action`s.
+    a watcher) is not swept and survives the cancellation.  It may `note` what happens and
+    `keep` what is to be looked at, for its `verify`, and register further `action`s.
     """
 
     def __init__(self) -> None:
         self.log: list[tuple[Any, ...]] = []
+        self.keep = SimpleNamespace()  # whatever the scenario wants its verify to see
         self.scope = trio.CancelScope()
         self.actions: dict[str, Action] = {
             CANCEL: Action(lambda: self.scope.cancel(REASON), ends=True)

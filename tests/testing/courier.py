@@ -175,7 +175,7 @@ def round_trip(mistake=None, *, wire="memory", polite=True):
     async def scenario(trial):
         link = trial.wire(wire)
         depot = Depot(link.server, polite=polite)
-        trial.depot = depot
+        trial.keep.depot = depot
         trial.action("drop", link.drop, ends=True)
         async with trio.open_nursery() as outer:
             outer.start_soon(depot.run)
@@ -199,7 +199,7 @@ def verify(trial):
     assert trial.log.count(("closed",)) <= 1
     if opened:
         assert ("closed",) in trial.log, "opened and never closed"
-        if trial.injected != "drop" and trial.depot.lines[-1:] != ["bye"]:
-            yield f"no goodbye: the depot saw {trial.depot.lines}"
+        if trial.injected != "drop" and trial.keep.depot.lines[-1:] != ["bye"]:
+            yield f"no goodbye: the depot saw {trial.keep.depot.lines}"
     if trial.injected is None and ("delivered", 3) not in trial.log:
         yield f"miscounted: {trial.log}"
