@@ -3,6 +3,9 @@
 The library parses and masks (in C); the receiver's task feeds it, the sender's task writes what it
 produced.  There is no task in between, so a read of the socket is one batch, and there is no lock,
 so nothing can be lost by a cancelled owner of one.
+
+Nearly all frames are whole text frames without anything special; those are cut out by a scanner
+and do not reach the library, see there.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from .base import RECEIVE_BUFFER
+from .base import BURST_BUFFER, RECEIVE_BUFFER
 from .core import INVALID_DATA, TransportCore, is_text
 from .opening import open_byte_stream, refused, status_of
+from .scanner import FrameScanner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +45,7 @@ _CONTINUATION = Opcode.CONT
 _PONG = Opcode.PONG
 
 _STATUS_LINE_BYTES = 16  # "HTTP/1.1 401 " and a little
+_END_OF_HEADERS = b"\r\n\r\n"
 
 _STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -49,16 +54,21 @@ class WebSocketTransport(TransportCore[bytes]):
     """A connection of `WebSocketConnector`; see `Transport` for what its methods promise."""
 
     def __init__(
-        self, stream: trio.abc.Stream, protocol: ClientProtocol, frames: Sequence[Frame]
+        self, stream: trio.abc.Stream, protocol: ClientProtocol, target: WebSocketTarget
     ) -> None:
         super().__init__()
         self._stream = stream
         self._protocol = protocol
+        self._scanner = FrameScanner(target.max_message_size)
+        self._read_size = RECEIVE_BUFFER
         # The fragments of an unfinished message.  One buffer, not a list of them: a peer may send
         # its message a byte a frame.
         self._partial = bytearray()
         self._partial_is_text = True
-        self._ready = self._take(frames)  # came in one read with the answer to the handshake
+
+    def start(self, data: bytes) -> None:
+        """Begin with what came in one read with the answer to the handshake."""
+        self._ready = self._parse(data)
 
     async def receive(self) -> list[bytes]:
         """Return the messages that one read of the stream completed; see `Transport.receive`."""
@@ -71,17 +81,17 @@ class WebSocketTransport(TransportCore[bytes]):
             messages, self._ready = self._ready, []
             while not messages and self._end is None:
                 try:
-                    data = await self._stream.receive_some(RECEIVE_BUFFER)
+                    data = await self._stream.receive_some(self._read_size)
                 except _STREAM_ERRORS as error:
                     self._closed_by_network(error)
                     break
                 if not data:
+                    messages = self._feed_library(self._scanner.unparsed())
                     self._closed_by_network(None)
                     break
-                self._protocol.receive_data(data)
-                # All frames: the one event that is none, the answer to the handshake, came first.
-                frames = cast("list[Frame]", self._protocol.events_received())
-                messages = self._take(frames)
+                # A read that fills the buffer says that more waits.
+                self._read_size = BURST_BUFFER if len(data) >= self._read_size else RECEIVE_BUFFER
+                messages = self._parse(bytes(data))
             if messages:
                 return messages
         finally:
@@ -89,8 +99,30 @@ class WebSocketTransport(TransportCore[bytes]):
         assert self._end is not None
         raise self._end.error()
 
+    def _parse(self, data: bytes) -> list[bytes]:
+        """Turn what was read into messages; note what else it says."""
+        scanner = self._scanner
+        if self._closing is not None:
+            # The library knows what still counts during a close, and which of its own mistakes the
+            # peer has been told of.
+            return self._feed_library(scanner.unparsed() + data)
+        messages: list[bytes] = []
+        scanner.feed(data)
+        while chunk := scanner.scan(messages):
+            messages += self._feed_library(chunk)
+            if self._end is not None:
+                break
+        return messages
+
+    def _feed_library(self, data: bytes) -> list[bytes]:
+        if not data:
+            return []
+        self._protocol.receive_data(data)
+        # All frames: the one event that is none, the answer to the handshake, came first.
+        return self._take(cast("list[Frame]", self._protocol.events_received()))
+
     def _take(self, frames: Sequence[Frame]) -> list[bytes]:
-        """Turn the frames of one read into messages; note what else they and their answers say."""
+        """Turn the library's frames into messages; note what else they and their answers say."""
         if answers := self._protocol.data_to_send():
             self._queue_answers(answers)
         messages: list[bytes] = []
@@ -98,6 +130,7 @@ class WebSocketTransport(TransportCore[bytes]):
             opcode = frame.opcode
             if opcode is _TEXT or opcode is _BINARY:
                 if not frame.fin:
+                    self._scanner.fragmented = True
                     self._partial += frame.data
                     self._partial_is_text = opcode is _TEXT
                     continue
@@ -107,6 +140,7 @@ class WebSocketTransport(TransportCore[bytes]):
                 self._partial += frame.data
                 if not frame.fin:
                     continue
+                self._scanner.fragmented = False
                 payload = bytes(self._partial)
                 text = self._partial_is_text
                 self._partial.clear()
@@ -199,20 +233,34 @@ async def _shake_hands(stream: trio.abc.Stream, target: WebSocketTarget) -> WebS
     request.headers.update(target.headers)
     protocol.send_request(request)
     answer = bytearray()  # its beginning, for the status of an answer that is cut short
+    rest = b""  # frames that came in one read with the answer
+    seam = b""  # the end of what has been read, which may be half of the end of the headers
     try:
         await stream.send_all(b"".join(protocol.data_to_send()))
-        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
-            data = await stream.receive_some(RECEIVE_BUFFER)
+        while _undecided(protocol):
+            data = bytes(await stream.receive_some(RECEIVE_BUFFER))
             answer += data[: _STATUS_LINE_BYTES - len(answer)]
-            if data:
-                protocol.receive_data(data)
-            else:
+            if not data:
                 protocol.receive_eof()
+                break
+            found = (seam + data).find(_END_OF_HEADERS)
+            cut = len(data) if found < 0 else found + len(_END_OF_HEADERS) - len(seam)
+            seam = (seam + data)[-len(_END_OF_HEADERS) + 1 :]
+            rest = data[cut:]
+            protocol.receive_data(data[:cut])
+            if rest and _undecided(protocol):
+                protocol.receive_data(rest)  # the body of a refusal
     except _STREAM_ERRORS as error:
         raise refused(target, status_of(answer), b"", error) from error
     failure = protocol.handshake_exc
     if failure is not None:
         body = bytes(failure.response.body or b"") if isinstance(failure, InvalidStatus) else b""
         raise refused(target, status_of(answer), body, failure)
-    # The first event is the answer; frames may have come with it.
-    return WebSocketTransport(stream, protocol, cast("list[Frame]", protocol.events_received()[1:]))
+    protocol.events_received()  # the answer, which has been looked at
+    transport = WebSocketTransport(stream, protocol, target)
+    transport.start(rest)
+    return transport
+
+
+def _undecided(protocol: ClientProtocol) -> bool:
+    return protocol.state is State.CONNECTING and protocol.handshake_exc is None

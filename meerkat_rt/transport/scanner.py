@@ -1,0 +1,136 @@
+"""A short cut in front of the library's parser, for the frames that nearly all traffic is made of.
+
+At a frame boundary, a whole text frame that is final, unmasked and without extension bits needs no
+parser: its payload is a slice.  Everything else (fragments, control frames, compressed, binary,
+masked, oversize and malformed ones, text that is not UTF-8) is handed to the library byte for byte,
+one frame at a time, so that the scanner always knows where the next frame begins, and what the
+library says of it counts.
+"""
+
+from __future__ import annotations
+
+_FINAL_TEXT = 0x81  # RFC 6455 section 5.2: FIN, no reserved bit, opcode 1
+_MASKED = 0x80
+_EXTENDED = {126: 2, 127: 8}  # bytes of the length that follow a header which says so
+
+
+class FrameScanner:
+    """Cuts the bytes of a connection into messages and what the library is to parse.
+
+    `fragmented` is the owner's to keep: a fragmented message has begun and not ended.  While it is
+    set, no frame is taken here.
+
+    Invariant: all bytes fed so far are, in order, frames that were returned or given to the
+    library, then `_pieces`, the beginning of one frame that needs `_missing` more bytes before
+    anything can be said of it (0: there are none), then `_data` from `_position` on.  While `_owed`
+    is not 0, that many bytes more belong to a frame whose beginning the library has.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._pieces: list[bytes] = []
+        self._missing = 0
+        self._owed = 0
+        self._data = b""
+        self._position = 0
+        self.fragmented = False
+
+    def feed(self, data: bytes) -> None:
+        """Add what was read.  All that was fed before must have been scanned."""
+        self._data = data
+        self._position = 0
+
+    def unparsed(self) -> bytes:
+        """Everything that neither the library nor the caller has; the scanner forgets it."""
+        left = b"".join([*self._pieces, self._data[self._position :]])
+        self._pieces.clear()
+        self._missing = self._owed = self._position = 0
+        self._data = b""
+        return left
+
+    def scan(self, messages: list[bytes]) -> bytes:
+        """Append whole messages to `messages`; return what the library has to parse next.
+
+        Empty: everything was scanned.  Otherwise call again once the library has parsed it.
+        """
+        while True:
+            if self._owed:
+                chunk = self._data[self._position : self._position + self._owed]
+                self._position += len(chunk)
+                self._owed -= len(chunk)
+                return chunk
+            if self._pieces:
+                if not self._complete():
+                    return b""
+                if chunk := self._scan_pieces(messages):
+                    return chunk
+                continue
+            position = self._position = self._run(self._data, self._position, messages)
+            if self._missing:
+                self._pieces.append(self._data[position:])
+                self._position = len(self._data)
+            if self._position == len(self._data):
+                return b""
+
+    def _scan_pieces(self, messages: list[bytes]) -> bytes:
+        """Scan what stands across two reads or more, joined without what follows it."""
+        start = b"".join(self._pieces)
+        self._pieces.clear()
+        if self._run(start, 0, messages) == len(start):
+            return b""
+        if self._missing:
+            self._pieces.append(start)
+            return b""
+        self._owed -= len(start)
+        return start
+
+    def _complete(self) -> bool:
+        """Add to the pieces what they lack, as far as it is there; whether that was all of it."""
+        piece = self._data[self._position : self._position + self._missing]
+        self._pieces.append(piece)
+        self._position += len(piece)
+        self._missing -= len(piece)
+        return self._missing == 0
+
+    def _run(self, data: bytes, position: int, messages: list[bytes]) -> int:
+        """Take frames from `position` on; return where a frame begins that is not taken.
+
+        `_missing` is then what it lacks, or `_owed` how much of it is the library's.
+        """
+        size = len(data)
+        limit = -1 if self.fragmented else self._max_size
+        while size - position >= 2:
+            length = data[position + 1]
+            if length < 126:
+                masked, start = 0, position + 2
+            else:
+                masked, length = length & _MASKED, length & ~_MASKED
+                start = position + 2 + _EXTENDED.get(length, 0) + (4 if masked else 0)
+                if start > size:
+                    self._missing = start - size
+                    return position
+                if length >= 126:
+                    extended = position + 2 + _EXTENDED[length]
+                    length = int.from_bytes(data[position + 2 : extended], "big")
+            end = start + length
+            if data[position] == _FINAL_TEXT and length <= limit and not masked:
+                if end > size:
+                    self._missing = end - size
+                    return position
+                payload = data[start:end]
+                if payload.isascii() or _is_utf8(payload):
+                    messages.append(payload)
+                    position = end
+                    continue
+            self._owed = end - position
+            return position
+        self._missing = 1 if position < size else 0
+        return position
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
