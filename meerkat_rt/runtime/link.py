@@ -101,7 +101,8 @@ async def _connect(
         ) from slow
     except HandshakeFailed as failed:
         if failed.status is None:
-            raise ConnectionReset(f"no connection to {_origin(endpoint.url)}: {failed}") from failed
+            lost = NetworkTimeout if _timed_out(failed) else ConnectionReset
+            raise lost(f"no connection to {_origin(endpoint.url)}: {failed}") from failed
         raise from_http_status(failed.status, str(failed)) from failed
 
 
@@ -228,7 +229,17 @@ def _ending(link: Link, closed: TransportClosed) -> tuple[CloseReason, LlmError 
         text = f"the peer broke the protocol: {closed.reason}"
         reason = CloseReason(by=ClosedBy.RUNTIME, code=closed.code, text=text, clean=False)
         return reason, StreamParseError(text)
-    return link.dialect.close_reason(closed.code, closed.reason)
+    reason, error = link.dialect.close_reason(closed.code, closed.reason)
+    if closed.code is None and error is not None and _timed_out(closed):
+        error = NetworkTimeout(str(closed))
+    return reason, error
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """The operating system gave the connection up after waiting: by type, whatever its words."""
+    while error is not None and not isinstance(error, TimeoutError):
+        error = error.__cause__
+    return error is not None
 
 
 def _stalled(core: SessionCore, link: Link, text: str) -> None:
