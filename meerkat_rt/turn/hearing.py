@@ -277,9 +277,12 @@ class Hearing:
         for item_id, item in response.items.items():
             self._items.place(item_id, content=item.text)
         self._items.close_gaps()
-        self._ctx.transcript.append(
-            AssistantTurnCompleted(response_id=response.id, stop_reason=stop_reason, usage=usage)
-        )
+        if stop_reason is not StopReason.CANCELLED:  # else history was told when it was cut
+            self._ctx.transcript.append(
+                AssistantTurnCompleted(
+                    response_id=response.id, stop_reason=stop_reason, usage=usage
+                )
+            )
         for item_id in response.items:
             self._items.settle(item_id)
 

@@ -132,16 +132,10 @@ class OutputSide:
         )
         if part.cut:
             return
-        fmt = self._format
         part.received += len(event.data)
         self._ctx.events.append(
             OutputAudioChunk(
-                RealtimeAudioChunk(
-                    mime_type=fmt.mime_type,
-                    sample_rate_hz=fmt.sample_rate_hz,
-                    channels=fmt.channels,
-                    data=event.data,
-                ),
+                RealtimeAudioChunk.of(event.data, self._format),
                 event.response_id,
                 event.item_id,
                 event.content_index,

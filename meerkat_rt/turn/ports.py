@@ -19,6 +19,7 @@ import attrs
 from ..model.conversation import JSON, Message, Usage
 from ..model.events import ProviderFault, RateLimit
 from ..model.media import ResponseModality
+from ..model.quick import quick
 
 
 def _size(data: bytes) -> str:
@@ -317,7 +318,8 @@ class TranscriptDelta:
     content_index: int = 0
 
 
-@attrs.frozen
+@quick
+@attrs.frozen(weakref_slot=False)
 class AudioDelta:
     """More spoken output: bytes in the negotiated output format."""
 
@@ -393,7 +395,8 @@ class ServerToolProgress:
     arguments: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@quick
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class OutputProgress:
     """Something else of this response arrived (argument deltas, content parts): no silence."""
 
