@@ -147,7 +147,7 @@ class SessionCommands:
             if self.turning_mode is RealtimeTurningMode.EXPLICIT_COMMIT:
                 await self._core.stage(item_id, chunk.text)
             return 0
-        self._core.check_open()
+        await self._enter()
         raise InvalidInputShape(
             f"{type(chunk).__name__} is not accepted; this model takes "
             f"{', '.join(self.capabilities.input_kinds) or 'no input'}"
@@ -163,7 +163,7 @@ class SessionCommands:
             AudioFormatMismatch: the chunk is labelled with another format than the session's.
             RequestTooLarge: more than 15 MiB in one chunk.
         """
-        self._core.check_open()
+        await self._enter()
         if isinstance(chunk, RealtimeAudioChunk):
             self._check_format(chunk)
             data = chunk.data
@@ -183,7 +183,6 @@ class SessionCommands:
                 f"{len(data)} bytes are not whole samples of {expected} "
                 f"({expected.frame_bytes} bytes each)"
             )
-        await trio.lowlevel.checkpoint_if_cancelled()
         if not data:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return 0
@@ -201,7 +200,7 @@ class SessionCommands:
         Raises:
             InvalidRequest: the model takes text only as a turn that it answers.
         """
-        self._core.check_open()
+        await self._enter()
         self._core.dialect.check(CreateItem(ref="", item_id="", message=UserMessage(text)))
         await self._make_room()
         self._core.machine.send_text(text, respond=False, now=trio.current_time())
@@ -215,7 +214,7 @@ class SessionCommands:
         Raises:
             InvalidRequest: the provider manages the turns, or nothing is staged.
         """
-        self._core.check_open()
+        await self._enter()
         options = None if modality is None else self._checked(ResponseOptions(modality=modality))
         await self._make_room()
         return await self._requested(self._core.machine.commit_turn(options, trio.current_time()))
@@ -228,7 +227,7 @@ class SessionCommands:
         Raises:
             InvalidRequest: the provider cannot.
         """
-        self._core.check_open()
+        await self._enter()
         self._core.dialect.check(CommitAudio(ref=""))
         await self._make_room()
         self._core.machine.commit_audio(trio.current_time())
@@ -242,7 +241,7 @@ class SessionCommands:
         Raises:
             InvalidRequest: the provider cannot take back what it has.
         """
-        self._core.check_open()
+        await self._enter()
         self._core.dialect.check(ClearAudio(ref=""))
         await self._make_room()
         self._core.machine.clear_audio(trio.current_time())
@@ -283,7 +282,7 @@ class SessionCommands:
         )
 
     async def _request(self, options: ResponseOptions) -> ResponseRequest:
-        self._core.check_open()
+        await self._enter()
         options = self._checked(options)
         await self._make_room()
         return await self._requested(
@@ -301,8 +300,7 @@ class SessionCommands:
         A checkpoint.  Cancelled: before it took effect, no effect; later, only the waiting ends.
         """
         core = self._core
-        core.check_open()
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._enter()
         own = core.tools.own_call()
         stopping = core.tools.find(core.machine.interrupt(trio.current_time()))
         core.step()
@@ -375,7 +373,7 @@ class SessionCommands:
             NetworkTimeout: no acknowledgement within `SessionLimits.update_acknowledgement`.
         """
         core = self._core
-        core.check_open()
+        await self._enter()
         if config.turning_mode is not self.turning_mode:
             raise InvalidRequest(
                 f"turning mode {config.turning_mode} differs from the session's "
@@ -434,11 +432,20 @@ class SessionCommands:
 
     # ---------------------------------------------------------------- steps
 
+    async def _enter(self) -> None:
+        """Every command begins here.
+
+        A cancellation of the block closes the session, and may be heard of there first; whoever is
+        cancelled must see that, and not the closed session.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._core.check_open()
+
     async def _make_room(self) -> None:
         """The one await before a step: room in the control lane."""
-        self._core.check_open()
+        await self._enter()
         await self._core.lanes.wait_for_room()
-        self._core.check_open()
+        await self._enter()
 
     async def _done(self) -> None:
         self._core.step()

@@ -95,7 +95,7 @@ class RealtimeSession(SessionCommands):
         await handler(self, event)
 
     async def _send_raw(self, payload: dict[str, JSON]) -> None:
-        self._core.check_open()
+        await self._enter()
         self._core.dialect.check(SendRaw(ref="", payload=payload))
         await self._make_room()
         self._core.machine.send_raw(payload, trio.current_time())
@@ -120,7 +120,7 @@ class RealtimeSession(SessionCommands):
             NetworkTimeout: no acknowledgement within `SessionLimits.update_acknowledgement`.
         """
         core = self._core
-        core.check_open()
+        await self._enter()
         delta = config if isinstance(config, RealtimeConfig) else config.config
         merged = core.dialect.config.merged_with(delta)
         projection = core.dialect.mutation(delta)

@@ -7,7 +7,7 @@ import trio
 from runtimekit import linger, meeting, serving, take, welcoming
 from trio.testing import wait_all_tasks_blocked
 
-from meerkat_rt import Lost, events
+from meerkat_rt import Lost, SessionLimits, events
 from meerkat_rt.testing.quiescence import quiescent_after
 
 
@@ -225,3 +225,43 @@ async def test_a_failed_session_raises_where_it_is_read_and_nowhere_else(autojum
         await wait_all_tasks_blocked()
         assert m.session.closed is not None
     assert not m.session.closed.clean  # and the block was left without an exception
+
+
+@pytest.mark.parametrize("order", ["watcher first", "block first"])
+async def test_a_block_that_is_cancelled_between_commands_is_not_told_that_it_closed_the_session(
+    order, autojump_clock
+) -> None:
+    """The session hears of the cancellation by a task of its own, maybe before the block does."""
+    async with serving(welcoming(linger), client_may_leave=True) as server:
+        with trio.CancelScope() as scope:
+            async with server.open() as session:
+                scope.cancel()
+                if order == "watcher first":
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                await session.send_text("x")
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("fill", [0, 5])
+async def test_a_deadline_around_a_busy_block_is_only_a_deadline(fill, autojump_clock) -> None:
+    async def script(peer) -> None:
+        if fill:
+            peer.socket.stop_reading()
+        await peer.linger()
+
+    limits = SessionLimits(control_commands=fill + 1)
+    async with serving(welcoming(script), client_may_leave=True, wire="lockstep") as server:
+        with trio.move_on_after(0.5) as scope:
+            async with server.open(limits=limits) as session, trio.open_nursery() as nursery:
+
+                async def busy(command) -> None:
+                    while True:
+                        await command()
+                        await trio.sleep(0.01)
+
+                nursery.start_soon(busy, lambda: session.send_text("x"))
+                nursery.start_soon(busy, lambda: session.send_audio(b"\0\0"))
+                nursery.start_soon(busy, session.interrupt)
+                nursery.start_soon(busy, session.create_response)
+        assert scope.cancelled_caught
