@@ -1,6 +1,6 @@
 """Behaviours of the upstream system that the other tests of this room state only in part.
 
-Numbers are those of `tests/COVERAGE.md`.
+Numbers are those of `tests/COVERAGE.md`; with a `t` before them, of its second table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,13 @@ import pytest
 from turnkit import EXPLICIT, Hand, ev, fx, p, result, tool
 
 from meerkat_rt.model import transcript as tr
-from meerkat_rt.model.conversation import StopReason
+from meerkat_rt.model.conversation import (
+    AssistantText,
+    AssistantTranscript,
+    StopReason,
+    Usage,
+    UserMessage,
+)
 from meerkat_rt.turn.nudge import NUDGE_TABLE, NudgeClock, NudgePhase, NudgeTrigger
 
 WORDS = ev.ProviderFault(
@@ -244,3 +250,141 @@ def test_215_interrupting_twice_or_with_nothing_to_interrupt_changes_nothing():
     before = (len(hand.events), len(hand.effects))
     hand.do("interrupt")
     assert (len(hand.events), len(hand.effects)) == before
+
+
+# ---------------------------------------------------------------- what reaches history
+
+
+def test_t46_a_users_final_reaches_history_with_item_predecessor_and_index():
+    hand = Hand()
+    hand.see(p.ItemAdded(item_id="F1", kind=p.ItemKind.TOOL_CALL))
+    hand.user_turn("U1", "hello", previous="F1")
+    (written,) = hand.wrote(tr.UserTranscriptFinal)
+    assert written == tr.UserTranscriptFinal(
+        item_id="U1", previous_item_id="F1", content_index=0, text="hello"
+    )
+    assert hand.history == [("U1", "hello")]
+    assert hand.messages == [UserMessage("hello")]
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [(p.TextDelta, tr.AssistantTextDelta), (p.TranscriptDelta, tr.AssistantTranscriptDelta)],
+)
+def test_t47_a_delta_reaches_history_with_its_whole_identity(seen, kind):
+    hand = Hand()
+    hand.user_turn("U1", "hello")
+    hand.begin("R1")
+    hand.item("R1", "A1", "U1")
+    hand.see(seen("e1", "R1", "A1", "hi", 2))
+    assert hand.wrote(kind) == [
+        kind(
+            response_id="R1",
+            delta_id="e1",
+            item_id="A1",
+            previous_item_id="U1",
+            content_index=2,
+            delta="hi",
+        )
+    ]
+
+
+def test_t49_a_truncation_reaches_history_with_its_response_item_and_text():
+    hand = Hand()
+    hand.begin("R1")
+    hand.item("R1", "A1")
+    hand.speak("R1", "A1", "one two three four", 4.0)
+    hand.deliver("A1", 4.0)
+    hand.wait(2.0)
+    hand.see(p.SpeechStarted(item_id="U2"))
+    assert hand.wrote(tr.AssistantTranscriptTruncated) == [
+        tr.AssistantTranscriptTruncated(
+            response_id="R1", item_id="A1", content_index=0, text="one two"
+        )
+    ]
+    # A cut of what nobody knows is made up into nothing.
+    hand.see(p.ItemTruncated(item_id="unknown", audio_end_ms=10))
+    assert len(hand.wrote(tr.AssistantTranscriptTruncated)) == 1
+
+
+def test_t50_t51_fragments_are_one_block_with_the_reason_and_usage_of_the_terminal():
+    hand = Hand()
+    hand.begin("R1")
+    hand.item("R1", "A1")
+    hand.see(p.TextDelta("e1", "R1", "A1", "Looking "), p.TextDelta("e2", "R1", "A1", "now"))
+    hand.see(p.TextDone(event_id="d", response_id="R1", item_id="A1", text="Looking now"))
+    assert hand.messages == []
+    usage = Usage(input_tokens=7, output_tokens=8)
+    hand.end("R1", p.ResponseStatus.INCOMPLETE, reason="max_output_tokens", usage=usage)
+    (message,) = hand.messages
+    assert message.blocks == (AssistantText("Looking now"),)
+    assert (message.stop_reason, message.usage) == (StopReason.MAX_TOKENS, usage)
+
+
+def test_t52_a_response_without_text_has_its_terminal_and_no_message():
+    hand = Hand()
+    hand.begin("R1")
+    hand.end("R1", usage=Usage(output_tokens=3))
+    assert [e.response_id for e in hand.of(ev.TurnCompleted)] == ["R1"]
+    assert hand.machine.usage.output_tokens == 3
+    assert hand.messages == []
+
+
+def test_t56_t57_a_response_is_committed_once_with_its_usage_counted_once():
+    hand = Hand()
+    usage = Usage(input_tokens=11, output_tokens=22)
+    hand.begin("R1")
+    hand.item("R1", "A1")
+    hand.see(p.TextDelta("e1", "R1", "A1", "written"))
+    hand.item("R1", "A2", "A1")
+    hand.see(p.TextDelta("e2", "R1", "A2", " twice"))
+    for _ in range(2):
+        hand.end("R1", usage=usage)
+    hand.do("close")
+    (message,) = hand.messages
+    assert message.usage == hand.machine.usage == usage
+    assert [block.text for block in message.blocks] == ["written", " twice"]
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+def test_t59_t60_delta_final_and_completion_give_one_message(deltas):
+    hand = Hand()
+    hand.begin("R1")
+    hand.item("R1", "A1")
+    if deltas:
+        hand.see(p.TranscriptDelta("e1", "R1", "A1", "I sai"))
+    hand.see(p.TranscriptDone(event_id="d1", response_id="R1", item_id="A1", text="I said hi"))
+    hand.end("R1")
+    (message,) = hand.messages
+    assert message.blocks == (AssistantTranscript(text="I said hi"),)
+    assert len(hand.wrote(tr.AssistantTranscriptFinalText)) == 1
+    assert len(hand.wrote(tr.AssistantTurnCompleted)) == 1
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_t63_t64_a_mixed_stream_ends_in_one_completion_or_one_interruption(interrupted):
+    hand = Hand()
+    hand.begin("R1")
+    hand.item("R1", "D")
+    hand.item("R1", "S", "D")
+    for number in range(2):
+        hand.see(
+            p.TextDelta(f"d{number}", "R1", "D", f"written {number} "),
+            p.TranscriptDelta(f"s{number}", "R1", "S", f"spoken {number} "),
+        )
+    if interrupted:
+        hand.do("interrupt")
+        hand.end("R1", p.ResponseStatus.CANCELLED)
+    else:
+        hand.end("R1")
+    assert len(hand.wrote(tr.AssistantTextDelta)) == 2
+    assert len(hand.wrote(tr.AssistantTranscriptDelta)) == 2
+    assert len(hand.wrote(tr.AssistantTurnInterrupted)) == interrupted
+    completions = hand.wrote(tr.AssistantTurnCompleted)
+    assert len([c for c in completions if c.stop_reason is not StopReason.CANCELLED]) == (
+        not interrupted
+    )
+    (message,) = hand.messages
+    kept = [block.text for block in message.blocks]
+    spoken = [] if interrupted else ["spoken 0 spoken 1 "]
+    assert kept == ["written 0 written 1 ", *spoken]
