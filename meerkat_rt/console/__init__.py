@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .doctor import doctor
+from .replay import replay
 from .serve import serve
 from .stored import transcript
 from .talk import talk
@@ -19,4 +20,5 @@ def main() -> None:
 main.add_command(talk)
 main.add_command(serve)
 main.add_command(transcript)
+main.add_command(replay)
 main.add_command(doctor)

@@ -10,3 +10,4 @@ from .replay import ReplayReport as ReplayReport
 from .replay import Step as Step
 from .replay import Verdict as Verdict
 from .replay import replay as replay
+from .timeline import to_svg as to_svg

@@ -94,7 +94,8 @@ class RecordingFile:
     """What is in a recording.
 
     `records` have their numbers.  `first` is that of the first record: as many but one were
-    overwritten.  `gaps` are numbers of records behind which some are missing.  `torn`: its last frame was cut off.
+    overwritten.  `gaps` are numbers of records behind which some are missing.  `torn`: its last
+    frame was cut off.
     """
 
     header: dict[str, Any]

@@ -69,11 +69,15 @@ _MISSING: Final = object()
 _FIELDS: dict[type, tuple[tuple[str, Any], ...]] = {}
 
 
+def _is_made(default: Any) -> bool:
+    return type(default).__name__ == "Factory"
+
+
 def _fields(cls: type) -> tuple[tuple[str, Any], ...]:
     known = _FIELDS.get(cls)
     if known is None:
         known = _FIELDS[cls] = tuple(
-            (field.name, _MISSING if isinstance(field.default, attrs.Factory) else field.default)
+            (field.name, _MISSING if _is_made(field.default) else field.default)
             for field in attrs.fields(cls)
             if field.init
         )

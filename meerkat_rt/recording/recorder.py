@@ -286,7 +286,7 @@ class FlightRecording:
             return plain(simplified(value), self._leaves)
         if name != "event" or self._redaction is None:
             return plain(value, self._leaves, "", name)
-        form: dict[str, JSON] = plain(value, self._redaction)  # type: ignore[assignment]
+        form: Any = plain(value, self._redaction)
         kind = type(value)
         if kind is ports.TranscriptDelta or kind is ports.TextDelta:
             self._texts.delta(value)
@@ -294,7 +294,8 @@ class FlightRecording:
             form["text"] = self._redaction.replaced(value.text, self._texts.done(value))
         elif kind is ports.ResponseEnded:
             self._texts.ended(value.response_id)
-        return form
+        made: JSON = form
+        return made
 
     def _write_wire(self) -> None:
         if self._received or self._sent:
