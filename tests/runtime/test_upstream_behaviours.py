@@ -42,6 +42,7 @@ from meerkat_rt import (
     errors,
     events,
     open_session,
+    tool,
 )
 from meerkat_rt.model.live_config import NULL, RealtimeConfig
 from meerkat_rt.providers.openai.dialect import CANONICAL_MODEL
@@ -325,6 +326,63 @@ async def test_166_a_refused_command_leaves_the_session_usable(autojump_clock) -
         assert m.session.closed is None
 
 
+async def test_065_staged_texts_are_kept_as_the_users_display_text_under_the_ids_they_are_sent_with(
+    autojump_clock,
+) -> None:
+    ids: list[str] = []
+
+    async def script(peer) -> None:
+        items = [await peer.expect_item(role="user") for _ in range(2)]
+        ids.extend(item["item"]["id"] for item in items)
+        await peer.expect("response.create")
+        await peer.linger()
+
+    store = MemoryStore()
+    async with serving(welcoming(script)) as server:
+        async with open_session(
+            open_config(EXPLICIT),
+            provider=provider(server.wire.client),
+            store=Conversation(store=store, id="talk"),
+        ) as session:
+            for text in ("one", "two"):
+                await session.send_input(RealtimeTextChunk(text))
+            staged = [entry.append for entry in (await store.read("talk")).staged]
+            await session.commit_turn()
+            await take(session, *[events.MessageCommitted] * 2)
+            await wait_all_tasks_blocked()
+    assert [(each.text, each.role, each.lane) for each in staged] == [
+        ("one", "user", "display"),
+        ("two", "user", "display"),
+    ]
+    assert [each.item_id for each in staged] == ids
+
+
+# ---------------------------------------------------------------- order
+
+
+async def test_140_reversed_audio_and_control_come_in_the_order_in_which_they_happened(
+    autojump_clock,
+) -> None:
+    async def script(peer) -> None:
+        response = await peer.response()
+        message = await response.message("audio")
+        for number in range(3):
+            await message.transcript(f"word {number} ")
+            await message.audio(bytes([number]) * 480)
+        await message.done()
+        await response.done()
+        await peer.linger()
+
+    async with meeting(script) as m:
+        await wait_all_tasks_blocked()  # everything waits, of both kinds
+        read = await take(m.session, events.TurnCompleted)
+    spoken = of(read, events.OutputAudioTranscriptDeltaForItem, events.OutputAudioChunk)
+    assert [
+        event.chunk.data[0] if isinstance(event, events.OutputAudioChunk) else event.delta
+        for event in spoken
+    ] == ["word 0 ", 0, "word 1 ", 1, "word 2 ", 2]
+
+
 # ---------------------------------------------------------------- interruptions
 
 
@@ -363,6 +421,61 @@ async def test_169_speech_and_interrupt_both_end_what_is_heard_and_queued(
 
 
 # ---------------------------------------------------------------- tools
+
+
+@pytest.mark.parametrize(
+    ("limits", "own", "seconds"),
+    [
+        (SessionLimits(), None, 30.0),
+        (SessionLimits(tool_deadline=5.0), None, 5.0),
+        (SessionLimits(tool_deadline=5.0), 0.5, 0.5),
+    ],
+    ids=["default", "of the session", "of the tool"],
+)
+async def test_160_162_a_tool_has_thirty_seconds_unless_the_session_or_the_tool_says_otherwise(
+    limits, own, seconds, autojump_clock
+) -> None:
+    async def slow() -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def script(peer) -> None:
+        await peer.tool_call_response(("slow", {}))
+        create = await peer.expect_item(type="function_call_output")
+        errors_sent.append(create["item"]["output"])
+        await peer.expect("response.create")
+        await peer.linger()
+
+    errors_sent: list[str] = []
+    async with meeting(script, tools=[tool(slow, deadline=own)], limits=limits, patience=60) as m:
+        await take(m.session, events.ToolCallRequested)
+        began = trio.current_time()
+        (*_, finished) = await take(m.session, events.ToolCallFinished)
+        assert trio.current_time() - began == seconds
+        assert (finished.outcome, finished.elapsed_ms) == ("timeout", seconds * 1000)
+        await wait_all_tasks_blocked()
+        assert m.session.closed is None
+        assert m.session.transcript == ()
+    assert len(errors_sent) == 1
+    assert f"{seconds:g} s" in errors_sent[0]
+
+
+async def test_161_a_tool_that_just_makes_it_is_a_result_and_no_error(autojump_clock) -> None:
+    async def nearly() -> str:
+        await trio.sleep(0.499)
+        return "made it"
+
+    async def script(peer) -> None:
+        (call_id,) = await peer.tool_call_response(("nearly", {}))
+        assert await peer.expect_tool_output(call_id) == "made it"
+        await peer.expect("response.create")
+        await peer.linger()
+
+    async with meeting(script, tools=[tool(nearly, deadline=0.5)]) as m:
+        (*_, finished) = await take(m.session, events.ToolCallFinished)
+        assert (finished.outcome, finished.elapsed_ms) == ("result", 499)
+        await trio.sleep(1)
+        assert len(m.peer.frames("conversation.item.create")) == 1
 
 
 async def test_211_reversed_the_application_may_answer_a_call_that_it_owes(autojump_clock) -> None:

@@ -289,6 +289,19 @@ def test_t47_a_delta_reaches_history_with_its_whole_identity(seen, kind):
     ]
 
 
+@pytest.mark.parametrize("how", ["speech", "interrupt"])
+def test_t48_an_interruption_reaches_history_with_its_response_once(how):
+    hand = Hand()
+    hand.begin("R1")
+    hand.speak("R1", "A1", "one two", 2.0)
+    if how == "speech":
+        hand.see(p.SpeechStarted(item_id="U2"), p.SpeechStarted(item_id="U2"))
+    else:
+        hand.do("interrupt")
+    hand.end("R1", p.ResponseStatus.CANCELLED)
+    assert hand.wrote(tr.AssistantTurnInterrupted) == [tr.AssistantTurnInterrupted("R1")]
+
+
 def test_t49_a_truncation_reaches_history_with_its_response_item_and_text():
     hand = Hand()
     hand.begin("R1")
