@@ -14,6 +14,7 @@ import attrs
 from ._json import json_field
 from .conversation import JSON, AssistantMessage, StopReason, Usage, UserMessage
 from .media import RealtimeAudioChunk, RealtimeVideoChunk, ResponseModality
+from .quick import quick
 from .transcript import RealtimeTranscriptEvent
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class OutputTextDelta(_SessionEvent):
     delta: str
 
 
-@attrs.frozen
+@quick
+@attrs.frozen(weakref_slot=False)
 class OutputTextDeltaForItem(_SessionEvent):
     """More text that the model wrote."""
 
@@ -116,7 +118,8 @@ class OutputTextDeltaForItem(_SessionEvent):
     delta: str
 
 
-@attrs.frozen
+@quick
+@attrs.frozen(weakref_slot=False)
 class OutputAudioTranscriptDeltaForItem(_SessionEvent):
     """More text of what the model says aloud."""
 
@@ -139,7 +142,8 @@ class AssistantTranscriptFinal(_SessionEvent):
     text: str
 
 
-@attrs.frozen
+@quick
+@attrs.frozen(weakref_slot=False)
 class OutputAudioChunk(_SessionEvent):
     """A piece of the model's speech.  The ids serve `session.playback.report()`."""
 

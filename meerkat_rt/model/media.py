@@ -12,6 +12,7 @@ import attrs
 from attrs import validators
 
 from ._json import json_field
+from .quick import unchecked
 
 
 class RealtimeTurningMode(StrEnum):
@@ -122,7 +123,7 @@ class RealtimeTextChunk:
     text: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class RealtimeAudioChunk:
     """A piece of audio, labelled with its format.  `data` is raw bytes (base64 in JSON)."""
 
@@ -134,12 +135,7 @@ class RealtimeAudioChunk:
     @classmethod
     def of(cls, data: bytes, fmt: RealtimeAudioFormat) -> RealtimeAudioChunk:
         """Label `data` with `fmt`."""
-        return cls(
-            mime_type=fmt.mime_type,
-            sample_rate_hz=fmt.sample_rate_hz,
-            channels=fmt.channels,
-            data=data,
-        )
+        return _new_chunk(fmt.mime_type, fmt.sample_rate_hz, fmt.channels, data)
 
     def format(self) -> RealtimeAudioFormat:
         """The chunk's label."""
@@ -148,6 +144,9 @@ class RealtimeAudioChunk:
             sample_rate_hz=self.sample_rate_hz,
             channels=self.channels,
         )
+
+
+_new_chunk = unchecked(RealtimeAudioChunk)  # labels have been validated as formats
 
 
 @attrs.frozen

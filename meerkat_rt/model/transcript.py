@@ -9,6 +9,7 @@ import attrs
 
 from ._json import json_field
 from .conversation import AssistantMessage, StopReason, Usage, UserMessage
+from .quick import quick
 
 SESSION_REALTIME_TRANSCRIPT_STATE_KEY = "realtime_transcript_state"
 """The key of session metadata under which the durable transcript state is kept."""
@@ -59,7 +60,8 @@ class UserTranscriptFinal:
     text: str
 
 
-@attrs.frozen(kw_only=True)
+@quick
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class AssistantTextDelta:
     """More text that the model wrote (display lane)."""
 
@@ -71,7 +73,8 @@ class AssistantTextDelta:
     delta: str
 
 
-@attrs.frozen(kw_only=True)
+@quick
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class AssistantTranscriptDelta:
     """More text of what the model says aloud (spoken lane)."""
 

@@ -15,6 +15,7 @@ from ..model.events import (
     TurnCompleted,
 )
 from ..model.media import RealtimeAudioChunk
+from ..model.quick import unchecked
 from ..model.transcript import (
     AssistantTextDelta,
     AssistantTranscriptDelta,
@@ -44,6 +45,15 @@ if TYPE_CHECKING:
     )
     from .responses import ResponseSlot
     from .tools import ToolLedger
+
+# The values of which a session makes thousands a second; none of them validates anything.
+_audio_chunk = unchecked(OutputAudioChunk)
+_spoken_delta = unchecked(OutputAudioTranscriptDeltaForItem)
+_written_delta = unchecked(OutputTextDeltaForItem)
+_spoken_words = unchecked(AssistantTranscriptDelta)
+_written_words = unchecked(AssistantTextDelta)
+
+_ACTIVE = ResponsePhase.ACTIVE
 
 _INCOMPLETE = {
     "max_output_tokens": StopReason.MAX_TOKENS,
@@ -124,9 +134,11 @@ class OutputSide:
 
     def audio_delta(self, event: AudioDelta, now: float) -> None:
         """More speech."""
-        response = self._speaking(event.response_id, now)
-        if response is None:
-            return
+        response = self._slot.live.get(event.response_id)
+        if response is None or response.phase is not _ACTIVE or not response.progressed:
+            response = self._speaking(event.response_id, now)
+            if response is None:
+                return
         part = response.parts.get((event.item_id, event.content_index)) or self._new_part(
             response, event.item_id, event.content_index
         )
@@ -134,7 +146,7 @@ class OutputSide:
             return
         part.received += len(event.data)
         self._ctx.events.append(
-            OutputAudioChunk(
+            _audio_chunk(
                 RealtimeAudioChunk.of(event.data, self._format),
                 event.response_id,
                 event.item_id,
@@ -144,9 +156,11 @@ class OutputSide:
 
     def transcript_delta(self, event: TranscriptDelta, now: float) -> None:
         """More text of speech."""
-        response = self._speaking(event.response_id, now)
-        if response is None:
-            return
+        response = self._slot.live.get(event.response_id)
+        if response is None or response.phase is not _ACTIVE or not response.progressed:
+            response = self._speaking(event.response_id, now)
+            if response is None:
+                return
         part = response.parts.get((event.item_id, event.content_index)) or self._new_part(
             response, event.item_id, event.content_index
         )
@@ -159,24 +173,15 @@ class OutputSide:
     ) -> None:
         previous = self._items.previous(item_id)
         self._ctx.events.append(
-            OutputAudioTranscriptDeltaForItem(
-                response.id, event_id, item_id, previous, content_index, delta
-            )
+            _spoken_delta(response.id, event_id, item_id, previous, content_index, delta)
         )
         if response.in_conversation:
-            item = self._output_item(response, item_id)
+            item = response.items.get(item_id) or self._output_item(response, item_id)
             if not delta:
                 return
             item.text = True
             self._ctx.transcript.append(
-                AssistantTranscriptDelta(
-                    response_id=response.id,
-                    delta_id=event_id,
-                    item_id=item_id,
-                    previous_item_id=previous,
-                    content_index=content_index,
-                    delta=delta,
-                )
+                _spoken_words(response.id, event_id, item_id, previous, content_index, delta)
             )
 
     def transcript_done(self, event: TranscriptDone, now: float) -> None:
@@ -225,9 +230,11 @@ class OutputSide:
 
     def text_delta(self, event: TextDelta, now: float) -> None:
         """More written text."""
-        response = self._speaking(event.response_id, now)
-        if response is None:
-            return
+        response = self._slot.live.get(event.response_id)
+        if response is None or response.phase is not _ACTIVE or not response.progressed:
+            response = self._speaking(event.response_id, now)
+            if response is None:
+                return
         key = (event.item_id, event.content_index)
         written = response.written.get(key)
         if written is None:
@@ -240,22 +247,15 @@ class OutputSide:
     ) -> None:
         previous = self._items.previous(item_id)
         self._ctx.events.append(
-            OutputTextDeltaForItem(response.id, event_id, item_id, previous, content_index, delta)
+            _written_delta(response.id, event_id, item_id, previous, content_index, delta)
         )
         if response.in_conversation:
-            item = self._output_item(response, item_id)
+            item = response.items.get(item_id) or self._output_item(response, item_id)
             if not delta:
                 return
             item.text = True
             self._ctx.transcript.append(
-                AssistantTextDelta(
-                    response_id=response.id,
-                    delta_id=event_id,
-                    item_id=item_id,
-                    previous_item_id=previous,
-                    content_index=content_index,
-                    delta=delta,
-                )
+                _written_words(response.id, event_id, item_id, previous, content_index, delta)
             )
 
     def text_done(self, event: TextDone, now: float) -> None:

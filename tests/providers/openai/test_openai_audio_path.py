@@ -1,0 +1,101 @@
+"""Audio deltas are decoded where they stand in the frame: the same events as by a whole parse."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meerkat_rt.providers.openai import decoding
+from meerkat_rt.turn import ports
+
+KIND = "response.output_audio.delta"
+
+
+def by_whole_parse(frame: bytes) -> tuple[object, ...]:
+    try:
+        return decoding._any_audio_delta(frame)
+    except (ValueError, RecursionError):
+        return (ports.ProtocolFault,)
+
+
+def by_the_decoder(frame: bytes) -> tuple[object, ...]:
+    events = decoding.decode(frame)
+    return tuple(
+        ports.ProtocolFault if isinstance(event, ports.ProtocolFault) else event for event in events
+    )
+
+
+def frame(**fields: object) -> bytes:
+    return json.dumps({"type": KIND, **fields}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+SOUND = base64.b64encode(bytes(range(200))).decode()
+GOOD = {"event_id": "e", "response_id": "r", "item_id": "i", "content_index": 0, "delta": SOUND}
+
+ODD = [
+    frame(**GOOD),
+    frame(**{**GOOD, "delta": ""}),
+    frame(**{**GOOD, "delta": None}),
+    frame(**{**GOOD, "delta": "~"}),
+    frame(**{**GOOD, "delta": "not base64!"}),
+    frame(**{**GOOD, "delta": SOUND[:-1]}),
+    frame(**{**GOOD, "delta": SOUND + "\n"}),
+    frame(**{**GOOD, "delta": SOUND + "é"}),
+    frame(**{**GOOD, "delta": 'a"b'}),
+    frame(**{**GOOD, "item_id": ""}),
+    frame(**{**GOOD, "item_id": 'x","delta":"AAAA'}),
+    frame(**{**GOOD, "item_id": '"delta":"AAAA"'}),
+    frame(**{**GOOD, "content_index": -1}),
+    frame(**{**GOOD, "content_index": "odd"}),
+    frame(response_id="r", item_id="i"),
+    frame(response_id="r", item_id="i", extra={"delta": SOUND}),
+    frame(response_id="r", item_id="i", extra={"delta": SOUND}, delta="~"),
+    frame(response_id="r", item_id="i", extra={"delta": SOUND}, delta=SOUND),
+    frame(response_id="r", item_id="i", delta=SOUND, extra={"delta": SOUND}),
+    frame(response_id="r", item_id="i", delta={"delta": SOUND}),
+    frame(response_id="r", item_id="i", delta=[SOUND]),
+    frame(**GOOD)[:-1],
+    frame(**GOOD)[:-2],
+    frame(**GOOD)[:100],
+    frame(**GOOD) + b"}",
+    frame(**GOOD).replace(b'"delta":', b'"delta" : '),
+    frame(**GOOD).replace(b'"delta":', b'"delta": '),
+    frame(**GOOD).replace(b'"delta":', b'"del\\u0074a":'),
+    frame(**GOOD).replace(SOUND[:4].encode(), b"\\u0041" + SOUND[1:4].encode()),
+    frame(**GOOD).replace(SOUND[:4].encode(), b"A\\/A" + SOUND[1:4].encode()),
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_frames(odd: bytes) -> None:
+    assert by_the_decoder(odd) == by_whole_parse(odd)
+
+
+def test_audio_comes_out() -> None:
+    (event,) = decoding.decode(frame(**GOOD))
+    assert event == ports.AudioDelta("r", "i", bytes(range(200)), 0)
+
+
+values = st.one_of(
+    st.sampled_from([SOUND, "", "AAAA", "~", '"delta":"', "\\", '"', "é"]),
+    st.none(),
+    st.integers(-2, 3),
+    st.dictionaries(st.sampled_from(["delta", "item_id", "x"]), st.just(SOUND), max_size=2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["response_id", "item_id", "delta", "content_index", "extra"]), values
+    ),
+    cut=st.one_of(st.none(), st.integers(0, 200)),
+)
+def test_any_frame(fields: dict[str, object], cut: int | None) -> None:
+    whole = frame(**fields)
+    damaged = whole if cut is None else whole[: 40 + cut]
+    assert by_the_decoder(damaged) == by_whole_parse(damaged)
