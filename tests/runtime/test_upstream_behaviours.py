@@ -256,7 +256,7 @@ async def test_104_105_an_active_response_told_in_prose_alone_is_not_the_applica
             response = await peer.response()
             message = await response.message("text")
             await message.text("one ")
-        await peer.error(None, message="Conversation already has an active response in progress")
+        await peer.error(None, message="There is an active response in progress")
         if response is None:
             response = await peer.response()
             message = await response.message("text")
