@@ -70,7 +70,7 @@ class Cut:
 
 
 class PlaybackLedger:
-    """Parts in the order in which they are played."""
+    """Parts in the order in which they are played.  A part that was cut is not here any more."""
 
     def __init__(self, fmt: RealtimeAudioFormat) -> None:
         self._format = fmt
@@ -121,7 +121,7 @@ class PlaybackLedger:
         budget = elapsed * self._rate
         for part in self._parts.values():
             left = part.delivered - part.heard
-            if left <= 0 or part.cut:
+            if left <= 0:
                 continue
             # Within a byte is all of it: times are floats.
             if budget + 1.0 >= left:
@@ -166,10 +166,9 @@ class PlaybackLedger:
         self.advance(now)
         waiting = 0.0
         for part in self._parts.values():
-            if not part.cut:
-                if part.delivered < part.received:
-                    return None
-                waiting += part.delivered - part.heard
+            if part.delivered < part.received:
+                return None
+            waiting += part.delivered - part.heard
             if part is last:
                 return now + waiting / self._rate
         return None
@@ -188,7 +187,7 @@ class PlaybackLedger:
         cuts = []
         for part in parts:
             played_ms = self.ms(part.heard)
-            if part.cut or (part.done and not part.unheard and part.received):
+            if part.done and not part.unheard and part.received:
                 verdict = Verdict.KEEP
             elif part.item_id in heard_items:
                 verdict = Verdict.TRUNCATE

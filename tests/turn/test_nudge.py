@@ -196,7 +196,8 @@ def test_attempts_count_on_when_a_refused_request_is_sent_again():
     hand.see(p.CommandRefused(meaning=p.ErrorMeaning.ACTIVE_RESPONSE, fault=FAULT, ref=first.ref))
     hand.end("R9")  # the request is sent again
     hand.wait(10.0)
-    assert [n.attempt for n in hand.of(ev.Nudged)] == [1, 2]
+    # The clock starts again when it is sent again, three quarters of a second into the test.
+    assert [(n.attempt, n.waited_ms) for n in hand.of(ev.Nudged)] == [(1, 750), (2, 750)]
     assert len(hand.of(ev.Stalled)) == 1
 
 

@@ -296,6 +296,14 @@ def test_a_session_that_is_closed_stays_silent():
     assert hand.events == hand.effects == hand.transcript == []
 
 
+def test_a_staged_text_is_gone_with_the_session():
+    hand = Hand(turning_mode=EXPLICIT)
+    hand.do("send_text", "unsaid", respond=True)
+    hand.do("close")
+    assert hand.sizes() == {}
+    assert hand.texts == []
+
+
 def test_after_the_close_nothing_is_sent_whatever_is_asked():
     hand = Hand()
     hand.do("close")

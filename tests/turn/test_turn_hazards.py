@@ -554,6 +554,7 @@ def test_a_deleted_item_whose_words_are_awaited_is_released():
     hand.see(p.ItemDeleted("U1"))
     hand.user_turn("U2", "second", previous="U1")
     assert hand.texts == ["second"]
+    assert hand.machine.ledger_sizes()["transcriptions"] == 0
 
 
 def test_items_of_other_kinds_take_their_place_without_content():
@@ -589,6 +590,23 @@ def test_a_call_item_does_not_overtake_the_words_before_it():
     hand.end("R2")
     hand.see(p.InputTranscriptDone(item_id="U1", text="question"))
     assert hand.texts == ["question", "answer"]
+
+
+def test_words_come_for_an_item_that_nobody_committed():
+    hand = Hand()
+    hand.see(p.ItemAdded(item_id="U1", kind=p.ItemKind.USER, final=True))
+    hand.see(p.InputTranscriptDone(item_id="U1", text="hello"))
+    assert hand.texts == ["hello"]
+
+
+def test_typed_text_stands_after_a_call_whose_item_has_only_begun():
+    hand = Hand(tools=(tool(),))
+    hand.begin("R1")
+    hand.see(p.OutputItemBegan(response_id="R1", item_id="F1", kind=p.ItemKind.TOOL_CALL))
+    hand.do("send_text", "hurry", respond=False)
+    assert hand.of(ev.InputTranscriptFinalForItem)[0].previous_item_id == "F1"
+    hand.see(p.ItemAdded(item_id="F1", kind=p.ItemKind.TOOL_CALL))
+    assert hand.texts == ["hurry"]
 
 
 def test_items_added_behind_an_interrupted_response_do_not_stall_history():
