@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 IDLE_LOOPS = (
     5  # a wake-up may cost the loop one or two passes; five in a row mean that none will come
 )
+THREADS_STALLED = 5.0  # real seconds that a busy worker thread may keep everybody waiting
 THREAD_PATIENCE = 0.25  # real seconds that a busy worker thread holds virtual time still
 
 
@@ -66,6 +67,8 @@ class StallWatch(trio.abc.Instrument):
         self._on_stall(waiters())
 
     def _patience_now(self) -> float:
+        if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            return max(self._patience, THREADS_STALLED)
         return self._patience
 
 

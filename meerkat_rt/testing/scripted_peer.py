@@ -26,6 +26,7 @@ import attrs
 import trio
 
 from . import places
+from .clock import StallWatch
 from .websocket_peer import ClientGone, CloseFrame, WebSocketPeer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Frame = dict[str, Any]
 
 PATIENCE = 30.0  # virtual seconds that `expect` waits; the longest wait of a client is shorter
+STALL_PATIENCE = 1.0  # real seconds of everybody waiting for ever, under a virtual clock
 FINISH_WITHIN = 5.0  # virtual seconds that a script has to end in, once the test's block has
 _SHOWN_FRAMES = 6
 _SHOWN_STRING = 60
@@ -328,9 +330,24 @@ async def played(
         finally:
             done.set()
 
+    stalled = trio.Event()
+    waiters: list[str] = []
+
+    def on_stall(names: list[str]) -> None:
+        waiters[:] = names
+        stalled.set()
+
+    async def guard() -> None:
+        # Under a virtual clock a deadlock spins for ever: nobody has a deadline that could end it.
+        await stalled.wait()
+        raise ScriptError("every task waits for ever:\n" + "\n".join(f"  {w}" for w in waiters))
+
+    watch = StallWatch(on_stall, patience=STALL_PATIENCE)
+    trio.lowlevel.add_instrument(watch)
     try:
         async with trio.open_nursery() as nursery:
             try:
+                nursery.start_soon(guard, name="peer guard")
                 nursery.start_soon(peer.socket.run, name="peer reader")
                 nursery.start_soon(play, name="peer script")
                 yield peer
@@ -356,6 +373,9 @@ async def played(
         finally:
             only.__context__ = context
             del only, context
+    finally:
+        with contextlib.suppress(KeyError):  # Trio drops an instrument that has failed
+            trio.lowlevel.remove_instrument(watch)
 
 
 def _doing(nursery: trio.Nursery) -> str:

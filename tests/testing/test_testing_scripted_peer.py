@@ -12,6 +12,7 @@ from meerkat_rt.testing import (
     WIRES,
     ClientGone,
     CloseFrame,
+    ScriptError,
     ScriptMismatch,
     ScriptTimeout,
     ScriptUnfinished,
@@ -161,6 +162,22 @@ async def test_a_script_may_linger_until_the_test_ends(autojump_clock):
     async with openai_peer(wire.server, script), connected(wire):
         pass
     assert trio.current_time() == began
+
+
+async def test_a_deadlock_ends_with_the_names_of_all_who_wait(autojump_clock):
+    async def script(peer):
+        await peer.accept()
+        await peer.linger()
+
+    async def patient_reader(client):
+        await client.next()
+
+    wire = make_wire()
+    with pytest.raises(ScriptError, match="every task waits for ever") as caught:
+        async with openai_peer(wire.server, script), connected(wire) as client:
+            await patient_reader(client)
+    assert "test_a_deadlock_ends_with_the_names" in str(caught.value)
+    assert "peer script @ " in str(caught.value)
 
 
 async def test_a_bug_in_the_script_surfaces_as_itself(autojump_clock):
@@ -362,7 +379,7 @@ async def test_a_message_in_fragments_and_garbage(autojump_clock):
         await peer.accept()
         await peer.socket.send_fragments('{"ty', 'pe": ', '"whole"}')
         await peer.socket.send_binary(b'{"type": "binary"}')
-        await peer.socket.send_bytes(b"\xff\xff\xff\xff")
+        await peer.socket.send_bytes(b"\xff" * 32)
         await peer.linger()
 
     wire = make_wire()
