@@ -42,11 +42,18 @@ def open_config(
     return RealtimeSessionOpenConfig(mode, SessionLlmIdentity(model="gpt-realtime"), *args)
 
 
-def provider(stream: trio.abc.Stream, name: str = "websockets", **settings: Any) -> OpenAIRealtime:
-    """The OpenAI provider whose one connection is `stream`."""
+def provider(
+    stream: trio.abc.Stream,
+    name: str = "websockets",
+    dialled: list[Any] | None = None,
+    **settings: Any,
+) -> OpenAIRealtime:
+    """The OpenAI provider whose one connection is `stream`; `dialled` gets it when it is taken."""
 
     async def open_stream(_host: str, _port: int) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
+        if dialled is not None:
+            dialled.append(stream)
         return stream
 
     return OpenAIRealtime(

@@ -2,12 +2,17 @@
 
 A scenario takes the trial of one run and the kind of wire.  Its region is the session's whole life
 as an application lives it; the server is outside and survives.  After each run the sweep checks
-that nothing is left; `ends` lists what the application may see escape.
+that nothing is left; `verify` checks what the session has said, and what it still remembers.
+
+Besides being cancelled a session can be given other blows: its connection is "reset", or somebody
+calls "interrupt".
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,11 +36,12 @@ from meerkat_rt import (
 from meerkat_rt.model import events as ev
 from meerkat_rt.testing import Trial
 from meerkat_rt.testing.openai_peer import OpenAIPeer, openai_peer
-from meerkat_rt.testing.scripted_peer import ScriptMismatch
-from meerkat_rt.testing.wires import WireName
+from meerkat_rt.testing.scripted_peer import ScriptError
+from meerkat_rt.testing.wires import Wire, WireName
 
 TONE = b"\x01\x00" * 480  # 20 ms
 GRACE = SessionLimits().close_grace
+PATIENCE = 30.0  # virtual seconds; then a body whose server was put off by a blow gives up
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +61,32 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {}
 
 
+class Witness:
+    """What one run came to: its connection, its session, and everything that the session said."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.dialled: list[Any] = []
+        self.wire: Wire | None = None
+        self.session: RealtimeSession | None = None
+        self.said: list[Any] = []
+
+    def watch(self, session: RealtimeSession) -> None:
+        """Note every event, read or not."""
+        self.session = session
+        lane = session._core.events
+        assert not lane._queue or not self.said
+        put = lane.put
+
+        def noted(events: Iterable[Any]) -> None:
+            events = list(events)
+            self.said += events
+            put(events)
+
+        self.said += lane._queue
+        lane.put = noted  # type: ignore[method-assign]
+
+
 def scenario(
     script: Callable[[OpenAIPeer], Awaitable[object]],
     *,
@@ -70,20 +102,19 @@ def scenario(
 
     def register(body: Callable[[RealtimeSession], Awaitable[object]]) -> Any:
         async def play(trial: Trial, wire_name: WireName, connector: str) -> None:
-            async with (
-                _server(trial, welcoming(script) if greeted else script, wire_name) as stream,
-            ):
-                with trial.region():
-                    try:
-                        async with open_session(
-                            config or open_config(mode),
-                            provider=provider(stream, connector),
-                            tools=ToolSet(tools),
-                            limits=limits or SessionLimits(),
-                        ) as session:
+            witness = trial.witness = Witness(trial)  # type: ignore[attr-defined]
+            whole = welcoming(script) if greeted else script
+            async with _server(witness, whole, wire_name) as stream:
+                with trial.region(), _blows(witness, ends):
+                    async with open_session(
+                        config or open_config(mode),
+                        provider=provider(stream, connector, witness.dialled),
+                        tools=ToolSet(tools),
+                        limits=limits or SessionLimits(),
+                    ) as session:
+                        witness.watch(session)
+                        with trio.move_on_after(PATIENCE):
                             await body(session)
-                    except ends as error:
-                        trial.ended_by(error)
 
         name = body.__name__
         SCENARIOS[name] = Scenario(name=name, play=play, unwind=unwind, ends=ends)
@@ -94,20 +125,109 @@ def scenario(
 
 @asynccontextmanager
 async def _server(
-    trial: Trial, script: Callable[[OpenAIPeer], Awaitable[object]], wire_name: WireName
+    witness: Witness, script: Callable[[OpenAIPeer], Awaitable[object]], wire_name: WireName
 ) -> AsyncIterator[trio.abc.Stream]:
-    wire = trial.wire(wire_name)
+    trial = witness.trial
+    wire = witness.wire = trial.wire(wire_name)
+    trial.action("reset", wire.reset, ends=True)
 
     async def forgiving(peer: OpenAIPeer) -> None:
         try:
             await script(peer)
-        except ScriptMismatch:
+        except ScriptError:
             if not trial.was_injected():
                 raise
             await peer.linger()  # a session that ends leaves the script, and still wants its close
 
+    wanted = trio.Event()
+    trial.action("interrupt", wanted.set)
+
+    async def interrupt() -> None:
+        await wanted.wait()
+        if witness.session is not None:
+            with contextlib.suppress(errors.SessionClosedError):
+                await witness.session.interrupt()
+
     async with openai_peer(wire.server, forgiving, client_may_leave=True):
-        yield wire.client
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(interrupt, name="interrupter")
+            yield wire.client
+            nursery.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def _blows(witness: Witness, ends: tuple[type[BaseException], ...]) -> Iterator[None]:
+    """Take the errors that the scenario may end with, and those that a blow makes of it."""
+    trial = witness.trial
+    try:
+        yield
+    except (errors.LlmError, BaseExceptionGroup) as error:
+        cancelled: BaseException | None = None
+        found: BaseException | None = error
+        if isinstance(error, BaseExceptionGroup):  # a nursery of the body's
+            cancelled, found = error.split(trio.Cancelled)
+        if found is None or not all(
+            isinstance(leaf, ends) or (trial.was_injected() and isinstance(leaf, errors.LlmError))
+            for leaf in _leaves(found)
+        ):
+            raise
+        trial.ended_by(found)
+        if cancelled is not None:
+            raise cancelled from None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+# ---------------------------------------------------------------- what must hold
+
+
+def verify(trial: Trial) -> Iterable[str]:
+    """What is wrong with how a run ended, whatever was done to it."""
+    witness: Witness = trial.witness  # type: ignore[attr-defined]
+    if witness.dialled and not witness.wire.client.closed:
+        yield "the socket is open"
+    if witness.session is None:
+        return
+    core, said = witness.session._core, witness.said
+    closings = [event for event in said if isinstance(event, ev.SessionClosed)]
+    if len(closings) != 1 or said[-1] is not closings[0]:
+        yield f"closing: {len(closings)} closing events in {len(said)}, the last is {said[-1:]}"
+    if witness.session.closed is None or witness.session.is_connected:
+        yield "closing: the session does not say that it is closed"
+    elif witness.session.closed.text == "internal error":
+        yield "a bug of the runtime ended the session"
+    sizes = {
+        **core.machine.ledger_sizes(),
+        "requests": len(core.requests),
+        "acknowledgements": len(core.acknowledgements),
+        "running calls": len(core.tools.running),
+    }
+    if remembered := {name: size for name, size in sizes.items() if size}:
+        yield f"still remembered: {remembered}"
+    yield from _unbalanced(said)
+
+
+def _unbalanced(said: list[Any]) -> Iterable[str]:
+    started = Counter(e.response_id for e in said if isinstance(e, ev.ResponseStarted))
+    ended = Counter(e.response_id for e in said if isinstance(e, ev.TurnCompleted))
+    if started != ended or set(started.values()) - {1}:
+        yield f"responses: started {dict(started)}, ended {dict(ended)}"
+    interrupted = Counter(e.response_id for e in said if isinstance(e, ev.Interrupted))
+    if set(interrupted.values()) - {1}:
+        yield f"interrupted {dict(interrupted)}"
+    called = Counter(e.call_id for e in said if isinstance(e, ev.ToolCallRequested))
+    finished = Counter(e.call_id for e in said if isinstance(e, ev.ToolCallFinished))
+    if called != finished or set(called.values()) - {1}:
+        yield f"calls: requested {dict(called)}, finished {dict(finished)}"
+
+
+# ---------------------------------------------------------------- help for bodies
 
 
 async def until(session: RealtimeSession, *kinds: type) -> None:
@@ -419,14 +539,19 @@ def closing_server(code: int, reason: str) -> Callable[[OpenAIPeer], Awaitable[N
     return script
 
 
-for _code, _reason in (
+CLOSE_CODES = (
     (1000, ""),
     (1001, "Your session hit the maximum duration of 60 minutes."),
+    (1008, "policy"),
+    (1009, "too big"),
     (1011, "internal"),
+    (1012, "restart"),
     (1013, "overloaded"),
     (3000, "invalid_request_error.invalid_api_key"),
+    (3003, "forbidden"),
     (4000, "invalid_request_error.invalid_model"),
-):
+)
+for _code, _reason in CLOSE_CODES:
 
     async def _closed_by_the_server(session: RealtimeSession) -> None:
         await session.create_response()
