@@ -31,7 +31,8 @@ def test_the_names_are_these():
         *("own_order", "played", "quiescence_baseline", "quiescent_after", "replay"),
         *("selfcheck", "virtual_clock"),
     }
-    assert NAMES - CONSTANTS == expected
+    found = NAMES - CONSTANTS
+    assert found == expected
 
 
 def test_each_says_what_it_is_and_so_do_its_public_methods():
