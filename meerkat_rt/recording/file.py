@@ -83,7 +83,11 @@ class Ring:
 
 def _frame(payload: bytes, first: int) -> bytes:
     packed = zlib.compress(payload, 6)
-    return _HEAD.pack(_MARK, len(packed), zlib.crc32(packed, first & 0xFFFFFFFF), first) + packed
+    return _HEAD.pack(_MARK, len(packed), _checksum(first, packed), first) + packed
+
+
+def _checksum(first: int, packed: bytes) -> int:
+    return zlib.crc32(packed, zlib.crc32(first.to_bytes(8, "big")))
 
 
 # ---------------------------------------------------------------- reading
@@ -182,7 +186,7 @@ def _frame_at(data: bytes, at: int) -> tuple[int, bytes, int] | None:
     packed = data[at + _HEAD.size : end]
     if mark != _MARK or len(packed) != length:
         return None
-    if zlib.crc32(packed, first & 0xFFFFFFFF) != checksum:
+    if _checksum(first, packed) != checksum:
         return None
     try:
         return first, zlib.decompress(packed), end

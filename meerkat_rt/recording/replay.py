@@ -246,6 +246,10 @@ def _one(
     parameters = _PARAMETERS.get(step.method)
     if parameters is None or len(record) < 5:
         raise UnreadableRecording(f"record {step.index} is {step.method!r}, which is no input")
+    if unknown := set(step.arguments).difference(parameters):
+        raise UnreadableRecording(
+            f"record {step.index} cannot be played: {step.method} takes no {', '.join(unknown)}"
+        )
     arguments = dict.fromkeys(parameters) | step.arguments
     if "now" in arguments:
         arguments["now"] = record[1]

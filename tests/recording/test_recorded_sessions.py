@@ -20,7 +20,7 @@ from meerkat_rt import (
     events,
     open_session,
 )
-from meerkat_rt.embedded import EmbeddedProvider
+from meerkat_rt.embedded import EmbeddedProvider, ServerOptions
 from meerkat_rt.recording import FlightRecorder, Verdict, replay
 from meerkat_rt.testing import Trial, cancel_everywhere
 
@@ -110,7 +110,8 @@ async def test_the_embedded_provider_records_too(tmp_path: Path) -> None:
     config = RealtimeSessionOpenConfig(
         RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="gpt-realtime")
     )
-    async with open_session(config, provider=EmbeddedProvider(), recorder=recorder) as session:
+    provider = EmbeddedProvider(options=ServerOptions(pace=None))
+    async with open_session(config, provider=provider, recorder=recorder) as session:
         await session.send_input(RealtimeTextChunk("What do meerkats eat?"))
         async for event in session:
             if isinstance(event, events.TurnCompleted):
