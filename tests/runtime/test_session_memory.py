@@ -21,7 +21,7 @@ from meerkat_rt.transport.memory import MemoryConnector, MemoryTransport
 
 DELTAS = 90
 SMALL, LARGE = 1_000, 100_000  # events of the provider's
-RECORDS = 4  # bytes a turn may leave: two messages of text, and a record for each of its items
+RECORDS = 4_000  # bytes a turn may leave: two messages of text, and a record for each of its items
 TONE = base64.b64encode(bytes(480)).decode()  # 10 ms
 
 
