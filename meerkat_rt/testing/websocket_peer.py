@@ -151,7 +151,8 @@ class WebSocketPeer:
 
     async def accept(self, *, subprotocol: str | None = None) -> None:
         """Answer the upgrade request, which must have come, with 101."""
-        assert self.request is not None, "no upgrade request has come"
+        if self.request is None or self.gone:
+            raise ClientGone("the client has left, and waits for no answer to an upgrade request")
         if subprotocol is not None:
             self._protocol.available_subprotocols = [Subprotocol(subprotocol)]
         self._protocol.send_response(self._protocol.accept(self.request))

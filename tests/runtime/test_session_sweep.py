@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import hazards
 import pytest
 import trio
 from scenarios import SCENARIOS, Scenario, verify
@@ -40,6 +41,13 @@ def swept(
         verify=verify,
         **{"repeat": 1, **options},
     )
+
+
+def test_every_hazard_is_a_scenario() -> None:
+    numbers = [name.split("_")[1] for name in SCENARIOS if name.startswith("hazard_")]
+    assert numbers == ["01", "02", "03", "05", "06", "07", "08", "09", "10", "11", "12"]
+    assert "hazard_03_and_04" in " ".join(SCENARIOS)
+    assert hazards.__doc__
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
