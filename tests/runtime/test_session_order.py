@@ -6,10 +6,11 @@ import base64
 
 import pytest
 import trio
-from runtimekit import CONNECTORS, EXPLICIT, meeting, open_config, take
+from runtimekit import CONNECTORS, EXPLICIT, meeting, open_config, outcome, take
 from trio.testing import wait_all_tasks_blocked
 
 from meerkat_rt import OpenAIRealtime, RealtimeAudioFormat, SessionLimits, events, open_session
+from meerkat_rt.runtime import errors
 from meerkat_rt.transport.memory import MemoryConnector
 
 PCM = RealtimeAudioFormat.pcm(24_000)
@@ -165,3 +166,28 @@ async def test_stale_microphone_audio_is_dropped_and_the_caller_is_told(autojump
         assert m.core.lanes.media_bytes <= 2.02 * PCM.bytes_per_second
         assert dropped[:100] == [0] * 100
         assert set(dropped[-50:]) == {960}
+
+
+async def test_commands_that_pile_up_without_being_taken_are_a_stalled_transport(
+    autojump_clock,
+) -> None:
+    """What the session itself has to say never waits for room, so it has a bound of its own."""
+
+    async def echo(number: int) -> int:
+        return number
+
+    async def script(peer) -> None:
+        peer.socket.stop_reading()
+        await peer.tool_call_response(*[("echo", {"number": number}) for number in range(30)])
+        await peer.linger()
+
+    limits = SessionLimits(control_overflow=20)
+    async with meeting(
+        script, tools=[echo], limits=limits, wire="lockstep", client_may_leave=True
+    ) as m:
+        began = trio.current_time()
+        _, error = await outcome(m.session)
+        assert isinstance(error, errors.TransportStalled)
+        assert "more than 20 commands wait" in str(error)
+        assert trio.current_time() - began <= limits.close_grace
+        assert m.session.closed.by == "network"
