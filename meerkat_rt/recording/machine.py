@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import json
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -17,7 +16,7 @@ import attrs
 from ..model.events import RealtimeSessionEvent
 from ..turn.effects import Effect, Send
 from ..turn.machine import SessionMachine
-from .form import Verbatim, plain
+from .form import Verbatim, compact, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,8 +159,7 @@ class RecordedMachine(SessionMachine):
     def _digest(self, said: object) -> str:
         # What is returned are ids of our own.
         form = plain(said, self._leaves, field="id")
-        data = json.dumps(form, separators=(",", ":")).encode("ascii")
-        return hashlib.blake2b(data, digest_size=8).hexdigest()
+        return hashlib.blake2b(compact(form), digest_size=8).hexdigest()
 
 
 def _name(effect: Effect) -> str:

@@ -7,7 +7,6 @@ session's own: it ends with the session's block, at the latest `FLUSH_GRACE` aft
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import secrets
@@ -21,7 +20,7 @@ import attrs
 from ..model.errors import InvalidConfig, InvalidRequest
 from ..turn import ports
 from .file import FORMAT, MIN_BYTES, Ring
-from .form import Verbatim, plain
+from .form import Verbatim, compact, plain
 from .machine import Input, RecordedMachine
 from .redaction import Redaction, Shapes, Texts, simplified
 
@@ -129,6 +128,7 @@ class _Writer(threading.Thread):
         super().__init__(name="meerkat-rt flight recorder", daemon=True)
         self.lines: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
         self.hurry = threading.Event()
+        self.ending = False
         self.written = 0
         self.taken_bytes = 0
         self.failure: Exception | None = None
@@ -153,7 +153,8 @@ class _Writer(threading.Thread):
         line = self.lines.get()
         if line is None:
             return False
-        self.hurry.wait(GATHER)
+        if self.hurry.wait(GATHER) and not self.ending:
+            self.hurry.clear()
         while line is not None:
             first, batch, size = line[0], [line[1]], len(line[1])
             while True:
@@ -218,7 +219,7 @@ class FlightRecording:
                 "max_bytes": self._max_bytes,
                 "settings": plain(settings, self._leaves),
             }
-            self._writer.lines.put((0, _dumps(header)))
+            self._writer.lines.put((0, compact(header)))
         except Exception as error:
             self.failed(error)
         return machine
@@ -275,6 +276,7 @@ class FlightRecording:
         if self._failure is None:
             self._write(["$end", self._last, {}])
         self._writer.lines.put(None)
+        self._writer.ending = True
         self._writer.hurry.set()
         self._writer.join(FLUSH_GRACE)
         self._abandoned = self._writer.is_alive()
@@ -307,15 +309,14 @@ class FlightRecording:
         self._count += 1
         if self._failure is not None or self._writer.failure is not None:
             return
-        line = _dumps(record)
-        if self._bytes - self._writer.taken_bytes > BACKLOG:
+        line = compact(record)
+        waiting = self._bytes - self._writer.taken_bytes
+        if waiting > BACKLOG and record[0] not in ("$closed", "$end"):
             return  # counted as lost, and a gap in the numbers
+        if waiting > _BATCH:
+            self._writer.hurry.set()
         self._bytes += len(line)
         self._writer.lines.put((self._count, line))
-
-
-def _dumps(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _version() -> str:

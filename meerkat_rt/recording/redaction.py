@@ -13,6 +13,7 @@ digests, and nobody can try guesses against them.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -108,6 +109,7 @@ _WORDS: Final = frozenset(
     {"by", "code", "command", "kind", "mime_type", "reason", "status", "tool_choice", "type"}
 )
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,63}")
+_PLAIN: Final = frozenset({"delta", "text"})  # always what somebody said
 _NAMES: Final = {
     ("ToolCalled", "name"), ("StartTool", "name"), ("SendToolOutput", "name"),
     ("ToolSpec", "name"), ("ServerToolProgress", "name"),
@@ -119,6 +121,11 @@ _OUTPUTS: Final = {("ToolCallFinished", "output"), ("SendToolOutput", "output")}
 _QUOTING: Final = tuple(
     f'{{"error": "{text}' for text in ("the arguments are not JSON", "there is no tool named")
 )
+
+
+@functools.lru_cache(maxsize=256)
+def _word(value: str) -> str:
+    return value if _WORD.fullmatch(value) else "?" + "x" * (len(value) - 1)
 
 
 class Shapes:
@@ -134,11 +141,12 @@ class Shapes:
         """Ids, words and known names as they are; anything else as its shape."""
         if field in _IDS or not value:
             return value
+        if field in _PLAIN:
+            return value.translate(_PLACEHOLDERS)
+        if field in _WORDS:
+            return _word(value)
         if (owner, field) in _NAMES or field == "tool_name":
             return value if value in self.tools else "?" + "x" * (len(value) - 1)
-        if field in _WORDS:
-            fits = _WORD.fullmatch(value) is not None
-            return value if fits else "?" + "x" * (len(value) - 1)
         if field == "arguments":
             return "x" * len(value) if owner in _PARSED else arguments_shape(value)
         if (owner, field) in _OUTPUTS:
