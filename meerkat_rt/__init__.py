@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import transcript as transcript
+from .model import client_events as client_events
 from .model import codec as codec
 from .model import events as events
 from .model import public as public
+from .model import server_events as server_events
+from .model.client_events import Applied as Applied
+from .model.client_events import RequiresResumption as RequiresResumption
+from .model.client_events import ToolResponse as ToolResponse
 from .model.conversation import AssistantMessage as AssistantMessage
 from .model.conversation import AssistantText as AssistantText
 from .model.conversation import AssistantTranscript as AssistantTranscript
@@ -25,6 +33,7 @@ from .model.conversation import UserMessage as UserMessage
 from .model.events import CloseReason as CloseReason
 from .model.events import RealtimeSessionEvent as RealtimeSessionEvent
 from .model.live_config import RealtimeConfig as RealtimeConfig
+from .model.live_config import SessionUpdateConfig as SessionUpdateConfig
 from .model.live_config import TranscriptionConfig as TranscriptionConfig
 from .model.live_config import VadConfig as VadConfig
 from .model.live_config import VadMode as VadMode
@@ -60,3 +69,31 @@ from .turn.effects import Lost as Lost
 from .turn.effects import Refused as Refused
 from .turn.effects import RequestOutcome as RequestOutcome
 from .turn.effects import Superseded as Superseded
+
+if TYPE_CHECKING:
+    from .embedded import EmbeddedProvider as EmbeddedProvider
+    from .recording import FlightRecorder as FlightRecorder
+    from .storage import MemoryStore as MemoryStore
+    from .storage import SqliteStore as SqliteStore
+    from .storage import resume_config as resume_config
+
+# What stands above the runtime is imported when it is asked for: a session with OpenAI needs
+# neither the embedded server nor a database.
+_LATER = {
+    "EmbeddedProvider": "embedded",
+    "FlightRecorder": "recording",
+    "MemoryStore": "storage",
+    "SqliteStore": "storage",
+    "resume_config": "storage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    room = _LATER.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{room}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -51,7 +51,27 @@ def test_every_public_name_is_importable_and_documented() -> None:
         "SessionLimits",
         "ToolSet",
         "TranscriptAuthority",
+        "EmbeddedProvider",
+        "SqliteStore",
+        "MemoryStore",
+        "resume_config",
+        "FlightRecorder",
     ):
         assert getattr(meerkat_rt, name).__doc__, name
-    for namespace in ("events", "public", "errors", "codec", "transcript"):
+        assert name in dir(meerkat_rt)
+    for namespace in ("events", "public", "errors", "codec", "transcript", "client_events"):
         assert getattr(meerkat_rt, namespace).__doc__, namespace
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = meerkat_rt.nonsense
+
+
+def test_the_client_alone_imports_no_server_and_no_database() -> None:
+    program = (
+        "import sys, meerkat_rt; "
+        "rooms = ('sqlite3', 'numpy', 'meerkat_rt.embedded'); "
+        "print([name for name in rooms if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
