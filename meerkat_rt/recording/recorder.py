@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import secrets
+import stat
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +119,10 @@ class FlightRecorder:
 
 def _private(path: str, flags: int) -> int:
     # Not blocking, or a pipe that nobody reads would hold the session up.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
+    if hasattr(os, "fchmod") and stat.S_ISREG(os.fstat(number).st_mode):
+        os.fchmod(number, 0o600)  # the file may be an older one's
+    return number
 
 
 class _Writer(threading.Thread):
@@ -309,7 +313,11 @@ class FlightRecording:
         self._count += 1
         if self._failure is not None or self._writer.failure is not None:
             return
-        line = compact(record)
+        try:
+            line = compact(record)
+        except Exception as error:  # a session must not suffer from being watched
+            self._failure = error
+            return
         waiting = self._bytes - self._writer.taken_bytes
         if waiting > BACKLOG and record[0] not in ("$closed", "$end"):
             return  # counted as lost, and a gap in the numbers

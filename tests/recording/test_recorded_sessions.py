@@ -8,21 +8,27 @@ from typing import Any
 import attrs
 import pytest
 import scenarios
+import trio
 from hypothesis import HealthCheck, given, settings
 from recordkit import RecordedHand, healthy, play_scenario, recorded
+from runtimekit import provider as client
+from runtimekit import serving, take
 from test_turn_properties import TOOLS, modes, play, steps
 
 from meerkat_rt import (
+    RealtimeExternalSessionTarget,
     RealtimeSessionOpenConfig,
     RealtimeTextChunk,
     RealtimeTurningMode,
     SessionLlmIdentity,
+    attach_external_session,
     events,
     open_session,
 )
 from meerkat_rt.embedded import EmbeddedProvider, ServerOptions
 from meerkat_rt.recording import FlightRecorder, Verdict, replay
 from meerkat_rt.testing import Trial, cancel_everywhere
+from meerkat_rt.testing.openai_peer import OpenAIPeer
 
 SAYS = {
     "a_user_turn_and_its_spoken_answer": {"TurnCommitted", "OutputAudioChunk", ">SettleRequest"},
@@ -128,6 +134,30 @@ async def test_the_embedded_provider_records_too(tmp_path: Path) -> None:
     )
     assert received > heard > 0
     assert sent > 0
+
+
+async def test_an_attached_session_is_recorded_too(
+    autojump_clock: trio.abc.Clock, tmp_path: Path
+) -> None:
+    async def script(peer: OpenAIPeer) -> None:
+        await peer.accept()
+        await peer.session_created()
+        await peer.text_response("Good morning.")
+        await peer.linger()
+
+    recorder = FlightRecorder(tmp_path / "flight.rec")
+    async with serving(script) as server:
+        async with attach_external_session(
+            RealtimeExternalSessionTarget("rtc_1"),
+            RealtimeTurningMode.PROVIDER_MANAGED,
+            provider=client(server.wire.client),
+            recorder=recorder,
+        ) as session:
+            await take(session, events.TurnCompleted)
+    healthy(recorder)
+    report = replay(recorder.path)
+    assert report.verdict is Verdict.SAME, report
+    assert "TurnCompleted" in {name for step in report.steps for name in step.names}
 
 
 def _odd(arguments: Any) -> str | None:

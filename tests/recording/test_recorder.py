@@ -46,6 +46,8 @@ async def one_session(recorder: FlightRecorder) -> list[str]:
 async def test_a_recorder_changes_nothing_and_leaves_nothing(
     autojump_clock: trio.abc.Clock, tmp_path: Path
 ) -> None:
+    (tmp_path / "x.rec").write_text("an older one")
+    (tmp_path / "x.rec").chmod(0o644)
     recorder = FlightRecorder(tmp_path / "x.rec")
     assert recorder.status.records == 0
     async with serving(welcoming(writing_server)) as server:
