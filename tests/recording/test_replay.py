@@ -259,6 +259,13 @@ def test_replay_exits_with_three_for_a_tail(tmp_path: Path) -> None:
     assert (tmp_path / "x.svg").exists()
 
 
+def test_the_command_explains_its_exit_codes() -> None:
+    code, shown = run("--help")
+    assert code == 0
+    for word in ("--timeline", "Exits with 0", "3 if it is not all there"):
+        assert word in " ".join(shown.split())
+
+
 def test_reports_are_values(tmp_path: Path) -> None:
     report = replay(recorded(tmp_path / "x.rec", redact=False))
     assert attrs.evolve(report, torn=True).torn
