@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..turn.effects import MachineSettings, ToolSpec
     from .machine import Reaction
 
-MAX_BYTES: Final = 16 * 1024 * 1024  # about ten hours of conversation, redacted
+MAX_BYTES: Final = 16 * 1024 * 1024  # an hour or more of lively conversation, redacted
 GATHER: Final = 0.25  # seconds; what a crash of the process can cost
 FLUSH_GRACE: Final = 0.25  # seconds; for the last records, and as long as a close may take
 BACKLOG: Final = 4 * 1024 * 1024  # bytes that wait for a slow disk; past that records are lost
