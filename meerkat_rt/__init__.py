@@ -49,11 +49,16 @@ from .model.media import RealtimeVideoChunk as RealtimeVideoChunk
 from .model.media import ResponseModality as ResponseModality
 from .model.open_config import RealtimeExternalSessionTarget as RealtimeExternalSessionTarget
 from .model.open_config import RealtimeSessionOpenConfig as RealtimeSessionOpenConfig
+from .providers.gemini import AiStudio as AiStudio
+from .providers.gemini import ToolBehavior as ToolBehavior
+from .providers.gemini import ToolScheduling as ToolScheduling
+from .providers.gemini import Vertex as Vertex
 from .runtime import errors as errors
 from .runtime.core import ResponseRequest as ResponseRequest
 from .runtime.factories import OpenAIRealtime as OpenAIRealtime
 from .runtime.factories import attach_external_session as attach_external_session
 from .runtime.factories import open_session as open_session
+from .runtime.factories_gemini import GeminiLive as GeminiLive
 from .runtime.limits import SessionLimits as SessionLimits
 from .runtime.ports import Conversation as Conversation
 from .runtime.ports import RealtimeSessionFactory as RealtimeSessionFactory
