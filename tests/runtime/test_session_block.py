@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
-from runtimekit import linger, meeting, serving, take, welcoming
+from runtimekit import linger, meeting, open_config, provider, serving, take, welcoming
 from trio.testing import wait_all_tasks_blocked
 
-from meerkat_rt import Lost, SessionLimits, events
+from meerkat_rt import Lost, OpenAIRealtime, SessionLimits, events, open_session
 from meerkat_rt.testing.quiescence import quiescent_after
 
 
@@ -161,7 +161,7 @@ async def test_a_bug_of_ours_cancels_the_block_and_comes_out_bare(autojump_clock
         try:
             await trio.sleep_forever()
         finally:
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(10, shield=True):
                 ends.append(await request.outcome())
 
     async def script(peer) -> None:
@@ -190,6 +190,32 @@ async def test_where_block_and_session_both_fail_they_come_as_a_group(autojump_c
     assert isinstance(error, ExceptionGroup)
     assert [type(leaf) for leaf in error.exceptions] == [Own, ZeroDivisionError]
     assert error.exceptions[0] is own
+
+
+async def test_a_transport_that_fails_to_close_holds_nobody(autojump_clock) -> None:
+    """What its library left running in our nursery is stopped all the same."""
+
+    class Broken:
+        name = "broken"
+
+        async def connect(self, target, *, nursery):
+            transport = await real.connect(target, nursery=nursery)
+            nursery.start_soon(trio.sleep_forever)
+
+            async def aclose() -> None:
+                await close()
+                raise OSError("not closed")
+
+            close, transport.aclose = transport.aclose, aclose
+            return transport
+
+    async with serving(welcoming(linger)) as server:
+        real = provider(server.wire.client).connector
+        broken = OpenAIRealtime(api_key="k", base_url="ws://peer", connector=Broken())
+        with trio.fail_after(5), quiescent_after(), pytest.raises(OSError, match="not closed"):
+            async with open_session(open_config(), provider=broken) as session:
+                await session.send_text("x")
+        assert session.closed is not None
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])

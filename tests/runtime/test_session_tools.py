@@ -430,3 +430,33 @@ async def test_an_answer_of_the_applications_stops_the_handler(autojump_clock) -
         await wait_all_tasks_blocked()
         assert m.core.tools.running == ()
         assert "ToolCallFinished" in kinds(await take(m.session, events.ToolCallFinished))
+
+
+async def test_a_task_that_a_call_has_left_with_the_application_waits_for_that_call_too(
+    autojump_clock,
+) -> None:
+    order: list[str] = []
+
+    async def stop_later() -> None:
+        await trio.sleep(1)
+        await m.session.interrupt()
+        order.append("interrupted")
+
+    async def work() -> str:
+        nursery.start_soon(stop_later)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.3)
+            order.append("work ended")
+        raise AssertionError
+
+    async with (
+        meeting(story, tools=[work], client_may_leave=True) as m,
+        trio.open_nursery() as nursery,
+    ):
+        read = await take(m.session, events.ToolCallFinished)
+        await trio.sleep(1)
+        assert order == ["work ended", "interrupted"]
+    assert outcomes(read) == {"work": "cancelled"}
