@@ -151,6 +151,7 @@ class SessionCore:
         self.error: LlmError | None = None
         self.unresponsive: dict[str, str] = {}  # call id -> tool name
         self._timer: trio.CancelScope | None = None
+        self._deadline: float | None = None  # of the timer
         self._links = 0  # connections so far
         self._effects: dict[type, Callable[..., None]] = {
             Send: self._send,
@@ -347,14 +348,14 @@ class SessionCore:
     def _set_timer(self) -> None:
         if self._timer is not None:
             deadline = self.machine.next_deadline
-            wanted = math.inf if deadline is None else deadline
-            if self._timer.deadline != wanted:
-                self._timer.deadline = wanted
+            if deadline != self._deadline:
+                self._deadline = deadline
+                self._timer.deadline = math.inf if deadline is None else deadline
 
     async def run_timer(self) -> None:
         """The nudge timer: sleep to the machine's next absolute deadline, whatever it is for."""
         while True:
-            deadline = self.machine.next_deadline
+            self._deadline = deadline = self.machine.next_deadline
             with trio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
                 self._timer = scope
                 try:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # provider must see the audio, the commit, and only then the request to answer it.
 _ORDERED = (ClearAudio, CreateItem, CreateResponse, SendRaw)
 
-_EVENTS_PER_YIELD = 64  # a full checkpoint costs as much as decoding two events
+_EVENTS_PER_YIELD = 128  # a full checkpoint costs as much as decoding two events
 _CHUNKS = 65_536  # of audio that wait; at 20 ms each as long as the 32 MiB of the default limit
 _HOLES = 1024  # places of dropped audio that a queue nobody reads may hold on to
 
@@ -363,7 +363,7 @@ class EventLane:
     async def get(self) -> RealtimeSessionEvent | None:
         """The next event; None after a clean end.
 
-        A checkpoint: a full one at least every 64 events and whenever the lane is empty, in between
+        A checkpoint: a full one at least every 128 events and whenever the lane is empty, in between
         only a look for a cancellation.  Cancel-safe: a cancelled read loses nothing.
 
         Raises:
@@ -372,17 +372,23 @@ class EventLane:
         """
         if self._busy:
             raise trio.BusyResourceError("another task is reading this session's events")
+        if self._queue and self._since_yield < _EVENTS_PER_YIELD:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            event = self._pop()
+            if event is not None:
+                self._since_yield += 1
+                return event
+        return await self._wait()
+
+    async def _wait(self) -> RealtimeSessionEvent | None:
         self._busy = True
         try:
-            if self._since_yield >= _EVENTS_PER_YIELD or not self._queue:
-                self._since_yield = 0
-                await trio.lowlevel.checkpoint()
-            else:
-                await trio.lowlevel.checkpoint_if_cancelled()
+            self._since_yield = 0
+            await trio.lowlevel.checkpoint()
             while True:
                 event = self._pop()
                 if event is not None:
-                    self._since_yield += 1
+                    self._since_yield = 1
                     return event
                 if self._ended:
                     if self._error is not None:

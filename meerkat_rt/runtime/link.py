@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from .core import SessionCore
     from .limits import SessionLimits
 
+# Frames between two looks at the other tasks.  Fewer than the events that an application reads
+# between two of its own, so that a burst does not leave one behind that keeps reading; and an
+# interruption waits for this many frames at most.
+FRAMES_PER_STEP = 96
 READ_OUT = 1.0  # seconds; after a failed write, for the reader to find out why
 
 
@@ -153,14 +157,16 @@ async def receive(core: SessionCore, link: Link) -> None:
         except TransportClosed as closed:
             _lost(core, link, *_ending(link, closed))
             return
-        decode = link.codec.decode  # a new one after `Link.speak`
-        now = trio.current_time()
         if core.recording is not None:
-            core.recording.wire(now, received=sum(map(len, batch)))
-        events: list[ProviderEvent] = []
-        for frame in batch:
-            events += decode(frame)
-        core.observe(events, now)
+            core.recording.wire(trio.current_time(), received=sum(map(len, batch)))
+        for start in range(0, len(batch), FRAMES_PER_STEP):
+            if start:
+                await trio.lowlevel.checkpoint()
+            decode = link.codec.decode  # a new one after `Link.speak`
+            events: list[ProviderEvent] = []
+            for frame in batch[start : start + FRAMES_PER_STEP]:
+                events += decode(frame)
+            core.observe(events, trio.current_time())
 
 
 async def send(core: SessionCore, link: Link) -> None:

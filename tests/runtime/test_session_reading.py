@@ -69,7 +69,7 @@ async def test_a_cancelled_reader_loses_nothing(autojump_clock) -> None:
 
 async def test_reading_is_a_checkpoint_that_lets_others_run(autojump_clock) -> None:
     async def script(peer) -> None:
-        for _ in range(200):
+        for _ in range(400):
             await peer.send({"type": "input_audio_buffer.cleared"})
         await peer.linger()
 
@@ -86,9 +86,9 @@ async def test_reading_is_a_checkpoint_that_lets_others_run(autojump_clock) -> N
         await m.session.next_event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
-            for _ in range(199):
+            for _ in range(399):
                 await m.session.next_event()
-            assert 1 <= others <= 50, f"{others} turns for others in 199 reads"
+            assert 1 <= others <= 50, f"{others} turns for others in 399 reads"
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await m.session.next_event()
