@@ -15,7 +15,8 @@ CONSTANTS = {"WIRES", "Scenario", "Verify", "WireName"}
 NAMES = {
     name
     for name in vars(meerkat_rt.testing)
-    if not name.startswith("_") and name not in MODULES and name != "annotations"
+    # pytest writes names with an @ into what it has loaded as a plugin.
+    if not name.startswith(("_", "@")) and name not in MODULES and name != "annotations"
 }
 
 
