@@ -363,7 +363,7 @@ class EventLane:
     async def get(self) -> RealtimeSessionEvent | None:
         """The next event; None after a clean end.
 
-        A checkpoint: a full one at least every 128 events and whenever the lane is empty, in between
+        A checkpoint: a full one at least every 128 events and whenever the lane is empty, otherwise
         only a look for a cancellation.  Cancel-safe: a cancelled read loses nothing.
 
         Raises:

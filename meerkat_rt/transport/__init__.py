@@ -5,6 +5,7 @@ The README beside this file says what each transport guarantees and why there ar
 
 from __future__ import annotations
 
+from .base import BURST_BUFFER as BURST_BUFFER
 from .base import MAX_MESSAGE_SIZE as MAX_MESSAGE_SIZE
 from .base import RECEIVE_BUFFER as RECEIVE_BUFFER
 from .base import ClosedBy as ClosedBy
