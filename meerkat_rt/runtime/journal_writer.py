@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 RETRY_DELAY = 1.0  # seconds between attempts, where the store says that a retry may help
 ATTEMPTS = 3
+LINGER = 0.25  # seconds; what a crash may lose of words that were not announced
+
+# Only these complete a message, as a rule; the others wait a little for company.
+_COMPLETING = frozenset({UserTranscriptFinal, AssistantTurnCompleted, AssistantTurnInterrupted})
 
 
 class JournalWriter:
@@ -50,6 +54,7 @@ class JournalWriter:
         self._events: list[RealtimeTranscriptEvent] = []
         self._owed: dict[str, None] = {}  # items of events that the journal has and the store not
         self._writing = False
+        self._urgent = False  # something waits that may complete a message
         self._staged: set[str] = set()
         self._changed = Signal()
         self._idle = trio.lowlevel.ParkingLot()
@@ -61,7 +66,10 @@ class JournalWriter:
 
     def add(self, events: Iterable[RealtimeTranscriptEvent]) -> None:
         """Take events in, in the order in which they happened."""
+        events = tuple(events)
         self._events += events
+        if not _COMPLETING.isdisjoint(map(type, events)):
+            self._urgent = True
         self._changed.set()
 
     async def begin(self, history: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -89,15 +97,24 @@ class JournalWriter:
         self._staged.add(staged.item_id)
 
     async def run(self) -> None:
-        """Write until cancelled.  A commit that has begun goes through."""
+        """Write until cancelled.  A commit that has begun goes through.
+
+        What completes no message waits a little for more: a commit costs much more than an event.
+        """
         while True:
             await self._changed.wait()
+            with trio.move_on_after(LINGER):
+                while not self._urgent:
+                    await self._changed.wait()
             while self._events:
+                self._urgent = False
                 await self._write()
             self._idle.unpark_all()
 
     async def wait_written(self) -> None:
         """Wait until everything taken in so far is durable, or was given up."""
+        self._urgent = True
+        self._changed.set()
         while self._events or self._writing:
             await self._idle.park()
 
