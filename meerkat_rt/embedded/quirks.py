@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import attrs
+from attrs import validators
 
 
 @attrs.frozen(kw_only=True)
@@ -36,5 +37,7 @@ class Quirks:
     """`response.done` comes without a `response.created` before it."""
     close_without_error: bool = False
     """The connection is closed with its code, but without the error event that says why."""
-    drop_after_events: int | None = None
-    """The TCP connection breaks after so many events, with no close frame."""
+    drop_after_events: int | None = attrs.field(
+        default=None, validator=validators.optional(validators.ge(1))
+    )
+    """The TCP connection breaks after so many events (1 or more), with no close frame."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from ._checks import is_a, member
 from ._json import json_field
 from .conversation import Message, PendingSystemContextAppend, SessionLlmIdentity, ToolDef
 from .errors import InvalidRequest
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(values)
+
+
+def _turning_mode(value: str) -> RealtimeTurningMode:
+    return member(RealtimeTurningMode, "turning_mode")(value)
 
 
 @attrs.frozen
@@ -41,8 +46,10 @@ class RealtimeSessionOpenConfig:
     `response_nudge_max_attempts` override the runtime's defaults; None inherits them.
     """
 
-    turning_mode: RealtimeTurningMode = attrs.field(converter=RealtimeTurningMode)
-    llm_identity: SessionLlmIdentity
+    turning_mode: RealtimeTurningMode = attrs.field(converter=_turning_mode)
+    llm_identity: SessionLlmIdentity = attrs.field(
+        validator=is_a(SessionLlmIdentity, what="SessionLlmIdentity(model=...)")
+    )
     visible_tools: tuple[ToolDef, ...] = attrs.field(default=(), converter=_tuple)
     seed_messages: tuple[Message, ...] = attrs.field(default=(), converter=_tuple)
     runtime_system_context: tuple[PendingSystemContextAppend, ...] = attrs.field(

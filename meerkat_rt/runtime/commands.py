@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 import trio
 
-from ..model.conversation import UserMessage
+from ..model.conversation import ToolResult, UserMessage
 from ..model.errors import AudioFormatMismatch, InvalidInputShape, InvalidRequest, RequestTooLarge
 from ..model.events import ClosedBy, CloseReason
 from ..model.media import (
@@ -17,13 +17,14 @@ from ..model.media import (
     ResponseModality,
 )
 from ..turn.ports import ClearAudio, CommitAudio, CreateItem, CreateResponse, ResponseOptions
+from .arguments import check_open_config, expect
 from .core import ResponseRequest
 from .tools import advertised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..model.conversation import JSON, Message, ToolResult, Usage
+    from ..model.conversation import JSON, Message, Usage
     from ..model.events import RealtimeSessionEvent
     from ..model.media import RealtimeCapabilities, RealtimeInputChunk
     from ..model.open_config import RealtimeSessionOpenConfig
@@ -45,7 +46,7 @@ class Playback:
 
         From the first report on, reports alone say what was heard; without any, it is estimated
         from the time of delivery.  A position behind the last one, or beyond what was received, is
-        clamped. An item that the session does not know (any more) is ignored.  Not a checkpoint.
+        clamped.  An item that the session does not know (any more) is ignored.  Not a checkpoint.
 
         Raises:
             InvalidRequest: `played_ms` is negative.
@@ -106,6 +107,9 @@ class SessionCommands:
     def transcript(self) -> tuple[Message, ...]:
         """The canonical conversation so far: what the user said, and what the user heard.
 
+        An answer joins it (and `MessageCommitted` says so) when it has been heard: with its audio
+        that is by playback reports or the estimated time of playing, so some time after
+        `TurnCompleted`; at the latest when the next turn begins or the session closes.
         With a store: everything that is durable, what was said in earlier sessions included.
         """
         return self._core.transcript
@@ -139,6 +143,7 @@ class SessionCommands:
         if isinstance(chunk, RealtimeAudioChunk):
             return await self.send_audio(chunk)
         if isinstance(chunk, RealtimeTextChunk):
+            _check_text(chunk.text)
             await self._make_room()
             item_id = self._core.machine.send_text(
                 chunk.text, respond=True, now=trio.current_time()
@@ -148,9 +153,10 @@ class SessionCommands:
                 await self._core.stage(item_id, chunk.text)
             return 0
         await self._enter()
+        kinds = ", ".join(self.capabilities.input_kinds) or "no input"
         raise InvalidInputShape(
-            f"{type(chunk).__name__} is not accepted; this model takes "
-            f"{', '.join(self.capabilities.input_kinds) or 'no input'}"
+            f"{type(chunk).__name__} is not accepted; allowed: a RealtimeTextChunk or "
+            f"RealtimeAudioChunk, of which this model takes: {kinds}"
         )
 
     async def send_audio(self, chunk: RealtimeAudioChunk | bytes) -> int:
@@ -168,6 +174,7 @@ class SessionCommands:
             self._check_format(chunk)
             data = chunk.data
         else:
+            _check_bytes(chunk)
             data = bytes(chunk)
         if len(data) > MAX_AUDIO_CHUNK:
             raise RequestTooLarge(
@@ -198,9 +205,10 @@ class SessionCommands:
         A checkpoint.  Cancelled: no effect.
 
         Raises:
-            InvalidRequest: the model takes text only as a turn that it answers.
+            InvalidRequest: the model takes text only as a turn that it answers, or it is no text.
         """
         await self._enter()
+        _check_text(text)
         self._core.dialect.check(CreateItem(ref="", item_id="", message=UserMessage(text)))
         await self._make_room()
         self._core.machine.send_text(text, respond=False, now=trio.current_time())
@@ -260,11 +268,12 @@ class SessionCommands:
         in_conversation: bool = True,
         input: tuple[Mapping[str, JSON], ...] | None = None,  # noqa: A002
     ) -> ResponseRequest:
-        """Ask for a response.  Returns once the request is accepted; `outcome()` tells what came of
-        it.
+        """Ask for a response; return once the request is accepted.
 
-        A request waits for the response that is active, and is repeated where the provider refuses
-        it for that reason.  A checkpoint.  Cancelled: no effect.
+        `await request.outcome()` tells what came of it.  A request waits for the response that is
+        active, and is repeated where the provider refuses it for that reason.
+
+        A checkpoint.  Cancelled: no effect.
 
         Raises:
             InvalidRequest: an option that the provider does not have, or a value out of its range.
@@ -343,6 +352,7 @@ class SessionCommands:
             ToolCallSettled: the call already has its outcome.
             InvalidRequest: no such call.
         """
+        expect(result, ToolResult, "result", "ToolResult(tool_use_id=..., content=...)")
         await self._make_room()
         self._core.machine.submit_tool_result(result, trio.current_time())
         await self._done()
@@ -374,6 +384,7 @@ class SessionCommands:
         """
         core = self._core
         await self._enter()
+        check_open_config(config)
         if config.turning_mode is not self.turning_mode:
             raise InvalidRequest(
                 f"turning mode {config.turning_mode} differs from the session's "
@@ -400,8 +411,7 @@ class SessionCommands:
 
         Raises:
             LlmError: the session failed, after everything queued and `SessionClosed` were returned;
-            the
-                same error on every read.
+                the same error on every read.
             trio.BusyResourceError: another task is reading.
         """
         return await self._core.events.get()
@@ -479,3 +489,16 @@ class SessionCommands:
                 f"the chunk is {chunk.format()}, the session takes {expected}; "
                 "convert it before sending, nothing is resampled here"
             )
+
+
+def _check_text(text: object) -> None:
+    expect(text, str, "text", "a string")
+
+
+def _check_bytes(audio: object) -> None:
+    # bytes(n) would be n bytes of silence.
+    if not isinstance(audio, (bytes, bytearray, memoryview)):
+        raise InvalidInputShape(
+            f"audio is {type(audio).__name__}; allowed: bytes in the session's input format, or a "
+            "RealtimeAudioChunk"
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..model.errors import InvalidConfig
 from ..model.input_config import VadMode
 from ..model.live_config import RealtimeConfig
 from ..model.media import RealtimeTurningMode
@@ -14,12 +15,19 @@ from ..providers.openai.dialect import BASE_URL, CANONICAL_MODEL, OpenAIDialect
 from ..transport import Connector
 from ..transport import connector as connector_named
 from ..turn.effects import ToolSpec
+from .arguments import (
+    check_open_config,
+    check_provider,
+    check_store,
+    session_limits,
+    tool_set,
+)
 from .limits import SessionLimits
 from .opening import machine_settings, run_session
 from .tools import ToolSet, advertised
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from ..model.media import RealtimeCapabilities
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
     from ..turn.effects import MachineSettings
     from .ports import Conversation, RealtimeSessionFactory, Recorder, SessionStore
     from .session import RealtimeSession
+    from .tools import Handler, Tool
 
 
 def _connector(given: str | Connector) -> Connector:
@@ -37,30 +46,36 @@ def open_session(
     config: RealtimeSessionOpenConfig,
     *,
     provider: RealtimeSessionFactory,
-    tools: ToolSet | None = None,
+    tools: ToolSet | Iterable[Tool | Handler] | None = None,
     store: SessionStore | Conversation | None = None,
     recorder: Recorder | None = None,
     limits: SessionLimits | None = None,
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Open a session with `provider`; an async context manager that yields it ready.
 
-    `tools` run the calls that have a handler.  `store` keeps the conversation: a store alone begins
-    a new one, `Conversation(store=..., id=...)` goes on with a stored one.  `recorder` writes down
-    what goes into the session, to be played again (`recording.FlightRecorder`).
+    `tools` run the calls that have a handler: a ToolSet, or just functions.  `store` keeps the
+    conversation: a store alone begins a new one, `Conversation(store=..., id=...)` goes on with a
+    stored one.  `recorder` writes down what goes into the session, to be played again
+    (`recording.FlightRecorder`).
 
     Leaving the block, by any road, closes the session and leaves nothing behind: no task, no
-    socket, no timer.  An exception of the block comes out as it is.
+    socket, no timer.  An exception of the block comes out as it is.  Cancelled while it connects,
+    there is no session, and nothing is left; cancelled later, the session is closed in the bounded
+    time of `SessionLimits.close_grace`, shielded.
 
     Raises:
         InvalidConfig, InvalidRequest: the configuration cannot work; nothing was connected.
         LlmError: the provider could not be reached, or refused.
     """
+    check_provider(provider)
+    check_open_config(config)
+    check_store(store)
     return provider.open_session(
         config,
-        tools=tools or ToolSet(),
+        tools=tool_set(tools),
         store=store,
         recorder=recorder,
-        limits=limits or SessionLimits(),
+        limits=session_limits(limits),
     )
 
 
@@ -69,25 +84,28 @@ def attach_external_session(
     turning_mode: RealtimeTurningMode,
     *,
     provider: RealtimeSessionFactory,
-    tools: ToolSet | None = None,
+    tools: ToolSet | Iterable[Tool | Handler] | None = None,
     store: SessionStore | Conversation | None = None,
     recorder: Recorder | None = None,
     limits: SessionLimits | None = None,
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Attach to a session that exists at `provider`.  Nothing of it is configured or seeded.
 
-    `turning_mode` says who ends the turns there; `tools` answer its calls.
+    `turning_mode` says who ends the turns there; `tools` answer its calls.  Leaving and cancelling
+    the block is as with `open_session`.
 
     Raises:
         LlmError: the provider could not be reached, or refused.
     """
+    check_provider(provider)
+    check_store(store)
     return provider.attach_external_session(
         target,
         turning_mode,
-        tools=tools or ToolSet(),
+        tools=tool_set(tools),
         store=store,
         recorder=recorder,
-        limits=limits or SessionLimits(),
+        limits=session_limits(limits),
     )
 
 
@@ -100,6 +118,9 @@ class OpenAIRealtime:
     `key_header` serve compatible servers (Azure: `key_header="api-key"`); `organization`,
     `project` and `safety_identifier` become the headers of those names.  `seed` makes the ids that
     a session mints reproducible (default: random).  The key is never shown.
+
+    Raises:
+        InvalidConfig: there is no key, and `base_url` is the service's own.
     """
 
     api_key: str = attrs.field(repr=False)
@@ -114,6 +135,15 @@ class OpenAIRealtime:
         factory=lambda: connector_named("websockets"), converter=_connector
     )
     seed: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        key: Any = self.api_key  # often straight from the environment
+        # A compatible server of one's own may want no key; the service always does.
+        if not isinstance(key, str) or (self.base_url == BASE_URL and not key.strip()):
+            given = "empty" if isinstance(key, str) else type(key).__name__
+            raise InvalidConfig(
+                f"api_key is {given}; allowed: the key as text (is the environment variable set?)"
+            )
 
     def capabilities(self) -> RealtimeCapabilities:
         """What the canonical model can do."""

@@ -13,24 +13,24 @@ import pybase64
 import trio
 
 from ..model import client_events as client
-from ..model.client_events import Applied, RequiresResumption
+from ..model.client_events import Applied, RequiresResumption, ToolResponse
 from ..model.conversation import TextContent, ToolResult
 from ..model.errors import InvalidInputShape, InvalidRequest
 from ..model.events import OutputAudioChunk, ProviderErrorReported, TurnCompleted
-from ..model.live_config import RealtimeConfig, ToolDefinition
+from ..model.live_config import RealtimeConfig, SessionUpdateConfig, ToolDefinition
 from ..model.media import RealtimeTurningMode
 from ..turn.effects import ToolSpec
 from ..turn.ports import ResponseOptions, SendRaw
+from .arguments import expect
 from .commands import SessionCommands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any, Self
 
-    from ..model.client_events import ClientEvent, ContextMutationOutcome, ToolResponse
+    from ..model.client_events import ClientEvent, ContextMutationOutcome
     from ..model.conversation import JSON
     from ..model.events import RealtimeSessionEvent
-    from ..model.live_config import SessionUpdateConfig
     from ..model.media import RealtimeAudioChunk
 
 
@@ -55,7 +55,7 @@ class RealtimeSession(SessionCommands):
         """
         try:
             data = pybase64.b64decode(audio_base64, validate=True)
-        except (binascii.Error, ValueError) as error:
+        except (binascii.Error, TypeError, ValueError) as error:
             raise InvalidInputShape(f"the audio is not base64: {error}") from None
         return await self.send_audio(data)
 
@@ -69,6 +69,7 @@ class RealtimeSession(SessionCommands):
             ToolCallSettled: the call already has its outcome.
             InvalidRequest: no such call, or the output has no JSON form.
         """
+        expect(response, ToolResponse, "response", "ToolResponse(call_id=..., output=...)")
         try:
             text = response.output_text()
         except (TypeError, ValueError) as error:
@@ -91,7 +92,11 @@ class RealtimeSession(SessionCommands):
         """
         handler = _EVENTS.get(type(event))
         if handler is None:
-            raise InvalidRequest(f"{type(event).__name__} is not a client event")
+            known = ", ".join(sorted(each.__name__ for each in _EVENTS))
+            raise InvalidRequest(
+                f"{type(event).__name__} is not a client event; allowed: {known} "
+                "(of meerkat_rt.model.client_events)"
+            )
         await handler(self, event)
 
     async def _send_raw(self, payload: dict[str, JSON]) -> None:
@@ -121,6 +126,8 @@ class RealtimeSession(SessionCommands):
         """
         core = self._core
         await self._enter()
+        allowed = "RealtimeConfig(...) with the fields to change"
+        expect(config, (RealtimeConfig, SessionUpdateConfig), "config", allowed)
         delta = config if isinstance(config, RealtimeConfig) else config.config
         merged = core.dialect.config.merged_with(delta)
         projection = core.dialect.mutation(delta)
@@ -169,6 +176,7 @@ class RealtimeSession(SessionCommands):
     async def send_text_and_wait(self, text: str) -> list[RealtimeSessionEvent]:
         """Send a message, ask for a response, and return all events up to the end of the answer.
 
+        That is the end of its generation: the answer joins `transcript` when it has been heard.
         A reader: no other may read meanwhile.  A checkpoint.  Cancelled: may have been sent; the
         events read so far are gone.
 

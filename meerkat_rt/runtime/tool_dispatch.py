@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import inspect
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
     "meerkat_rt_current_call", default=None
 )
-"""The call that the current task runs for, so that a tool may interrupt or close its own session.
-"""
+"""The call that the current task runs for: a tool may interrupt or close its own session."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -60,9 +60,8 @@ class ToolDispatch:
         self._calls: dict[str, Call] = {}
         self._starting: deque[Call] = deque()
         self._wakeup = trio.Event()
-        self.threads: set[str] = (
-            set()
-        )  # worker threads that run, also when their call was abandoned
+        # Worker threads that run, also when their call was abandoned.
+        self.threads: set[str] = set()
 
     @property
     def running(self) -> tuple[Call, ...]:
@@ -155,19 +154,22 @@ class ToolDispatch:
         """
         try:
             run = call.tool.bound(call.arguments)
-            value = await run() if call.tool.is_async else await self._in_thread(call, run)
+            value = run() if call.tool.is_async else (await self._in_thread(call, run))[0]
+            if inspect.isawaitable(value):  # of an async function behind a plain one, too
+                value = await value
             result = as_result(call.call_id, value)
         except Exception as error:
             return self._raised_report(call, error)
         return lambda: self._returned(result)
 
-    async def _in_thread(self, call: Call, run: Callable[[], object]) -> object:
+    async def _in_thread(self, call: Call, run: Callable[[], object]) -> tuple[object]:
+        """Run a plain function.  Its value comes in a tuple, where Trio takes no offence at it."""
         name = f"tool {call.tool.name} ({call.call_id})"
 
-        def work() -> object:
+        def work() -> tuple[object]:
             self.threads.add(name)
             try:
-                return run()
+                return (run(),)
             finally:
                 self.threads.discard(name)
 

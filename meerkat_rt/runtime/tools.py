@@ -1,7 +1,4 @@
-"""The tools of a session:
-
-plain functions with type hints, or explicit definitions with a handler.
-"""
+"""The tools of a session: functions with type hints, or explicit definitions with a handler."""
 
 from __future__ import annotations
 
@@ -115,13 +112,19 @@ def tool(
     deadline: float | None = None,
     on_interrupt: InterruptPolicy | str = InterruptPolicy.CANCEL,
 ) -> Tool:
-    """Make a tool of a function: its schema comes from its type hints, its description from its
-    docstring.
+    """Make a tool of a function.
 
-    `Annotated[int, msgspec.Meta(ge=0, description="...")]` adds constraints and descriptions.
-    Parameters are passed by name; `*args` and `**kwargs` cannot be described and raise
-    InvalidRequest.
+    Its schema comes from its type hints, its description from the first paragraph of its docstring.
+    `Annotated[int, msgspec.Meta(ge=0, description="...")]` adds constraints and descriptions.  A
+    function that is not async runs in a worker thread, which a cancelled call leaves behind; what
+    it returns may be awaitable, and is then awaited in the session.
+
+    Raises:
+        InvalidRequest: it is no function, or its parameters cannot be described: `*args`,
+            `**kwargs`, one that is positional-only, or one without a type hint.
     """
+    if not callable(function):
+        raise InvalidRequest(f"a tool is {function!r}; allowed: functions, and Tool(...)")
     shown = str(name or getattr(function, "__name__", type(function).__name__))
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     hints = get_type_hints(function, include_extras=True)
@@ -183,6 +186,10 @@ class ToolSet:
 
     def __init__(self, tools: Iterable[Tool | Handler] = ()) -> None:
         self._tools: dict[str, Tool] = {}
+        if isinstance(tools, Tool) or not isinstance(tools, Iterable):
+            raise InvalidRequest(
+                f"ToolSet takes a list of tools, not {tools!r} alone: ToolSet([...])"
+            )
         for given in tools:
             made = given if isinstance(given, Tool) else tool(given)
             if made.name in self._tools:

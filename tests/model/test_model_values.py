@@ -34,7 +34,7 @@ from meerkat_rt.model.conversation import (
     UserMessage,
     VideoContent,
 )
-from meerkat_rt.model.errors import InvalidRequest
+from meerkat_rt.model.errors import InvalidConfig, InvalidRequest
 from meerkat_rt.model.media import (
     RealtimeAudioChunk,
     RealtimeAudioFormat,
@@ -248,5 +248,5 @@ def test_an_open_config_is_built_and_changed_in_copies():
 
 
 def test_a_turning_mode_is_one_of_two():
-    with pytest.raises(ValueError, match="whenever"):
+    with pytest.raises(InvalidConfig, match="whenever"):
         RealtimeSessionOpenConfig("whenever", IDENTITY)

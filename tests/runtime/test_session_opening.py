@@ -138,7 +138,7 @@ async def test_what_cannot_work_is_refused_before_anything_is_connected(
 
 
 def test_an_unsupported_turning_mode_is_no_mode_at_all() -> None:
-    with pytest.raises(ValueError, match="whenever"):
+    with pytest.raises(errors.InvalidConfig, match="'whenever'; allowed: provider_managed, exp"):
         open_config("whenever")
     with pytest.raises(errors.InvalidRequest, match="must not be empty"):
         RealtimeExternalSessionTarget(" \t ")

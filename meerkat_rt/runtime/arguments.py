@@ -1,0 +1,95 @@
+"""What the application hands over is looked at here, where the mistake is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import InvalidConfig, InvalidRequest
+from ..model.open_config import RealtimeSessionOpenConfig
+from .limits import SessionLimits
+from .ports import Conversation
+from .tools import ToolSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def expect(value: Any, types: type | tuple[type, ...], what: str, allowed: str) -> None:
+    """Refuse a value of another type.
+
+    Raises:
+        InvalidRequest: says what was given and what is allowed.
+    """
+    if not isinstance(value, types):
+        raise InvalidRequest(f"{what} is {_shown(value)}; allowed: {allowed}")
+
+
+def check_provider(provider: Any) -> None:
+    """Refuse what cannot open sessions.
+
+    Raises:
+        InvalidConfig: says what was given and what is allowed.
+    """
+    if isinstance(provider, type) or not hasattr(provider, "open_session"):
+        raise InvalidConfig(
+            f"provider is {_shown(provider)}; allowed: an instance of a RealtimeSessionFactory, "
+            "such as OpenAIRealtime(api_key=...) or EmbeddedProvider()"
+        )
+
+
+def check_open_config(config: Any) -> None:
+    """Refuse what is no open config.
+
+    Raises:
+        InvalidConfig: says what was given and what is allowed.
+    """
+    if not isinstance(config, RealtimeSessionOpenConfig):
+        raise InvalidConfig(
+            f"config is {_shown(config)}; allowed: RealtimeSessionOpenConfig(turning_mode, "
+            "SessionLlmIdentity(model=...))"
+        )
+
+
+def check_store(store: Any) -> None:
+    """Refuse what cannot keep a conversation; the path of a file is the usual mistake.
+
+    Raises:
+        InvalidConfig: says what was given and what is allowed.
+    """
+    if not (store is None or isinstance(store, Conversation) or hasattr(store, "open")) or (
+        isinstance(store, type)
+    ):
+        raise InvalidConfig(
+            f"store is {_shown(store)}; allowed: a SessionStore such as SqliteStore(path), "
+            "or Conversation(store=..., id=...)"
+        )
+
+
+def tool_set(tools: ToolSet | Iterable[Any] | None) -> ToolSet:
+    """The tools as a ToolSet: functions alone will do.
+
+    Raises:
+        InvalidRequest: see `ToolSet`.
+    """
+    return tools if isinstance(tools, ToolSet) else ToolSet(tools if tools is not None else ())
+
+
+def session_limits(limits: SessionLimits | None) -> SessionLimits:
+    """The limits, or the default ones.
+
+    Raises:
+        InvalidConfig: says what was given and what is allowed.
+    """
+    if limits is None:
+        return SessionLimits()
+    if not isinstance(limits, SessionLimits):
+        raise InvalidConfig(f"limits is {_shown(limits)}; allowed: SessionLimits(...) or None")
+    return limits
+
+
+def _shown(value: Any) -> str:
+    """A value in an error: bounded, for it may be anything."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}... ({type(value).__name__})"
