@@ -1,20 +1,165 @@
-"""The command line of the benchmarks."""
+"""The command line of the benchmarks: `python -m bench --help`."""
 
 from __future__ import annotations
 
+import datetime
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from .smoke import measure, table
+from . import gate, layers, pacing, peers, plot, report, targets, throughput
+from .targets import Results
+from .workloads import WORKLOADS
+
+QUICK = ("text", "mix", "audio-8k")
+QUICK_REPETITIONS, REPETITIONS = 5, 9
+SECONDS = 0.2  # of one measurement
+COST_STEPS = 9
 
 
-@click.command()
-@click.option("--smoke", is_flag=True, help="The throughput smoke; also what runs without options.")
-def main(smoke: bool) -> None:
-    """Measure what the runtime costs per event."""
-    del smoke  # the only benchmark so far
-    with table() as row:
-        for name, deltas in [("text", 1000), ("transcript", 1000), ("mix", 400), ("audio", 100)]:
-            row(measure(name, deltas=deltas))
+def _cache_option(function: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--cache",
+        type=click.Path(path_type=Path, file_okay=False),
+        help=f"Where the peers' environments are (.bench, or ${peers.ENVIRONMENT_VARIABLE}).",
+    )(function)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--quick", is_flag=True, help="Three workloads and all installed subjects.")
+@click.option("--only", multiple=True, type=click.Choice(list(WORKLOADS)), help="These workloads.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Keep the results.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw them (.svg).")
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(path_type=Path, exists=True),
+    help="Two kept results side by side; measures nothing.",
+)
+@click.option("--gate", "gated", is_flag=True, help="Only the regression gate, by layer.")
+@click.option("--store-baseline", is_flag=True, help="Make this the gate's baseline.")
+@_cache_option
+@click.pass_context
+def main(
+    context: click.Context,
+    quick: bool,
+    only: tuple[str, ...],
+    json_file: Path | None,
+    plot_file: Path | None,
+    compare: tuple[Path, Path] | None,
+    gated: bool,
+    store_baseline: bool,
+    cache: Path | None,
+) -> None:
+    """Measure how many events a second reach the application, beside every peer and the limit."""
+    if context.invoked_subcommand is not None:
+        return
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if compare:
+        report.compare(console, *compare)
+        return
+    if store_baseline:
+        gate.store(console)
+        return
+    if gated:
+        sys.exit(gate.run(console))
+    if plot_file is not None and plot_file.suffix != ".svg":
+        raise click.UsageError("pictures are SVG: --plot FILE.svg")
+    where = peers.cache(cache)
+    names = only or (QUICK if quick else tuple(WORKLOADS))
+    results = _measure(names, where, quick=quick)
+    if json_file is not None:
+        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if plot_file is not None:
+        plot.write(results, plot_file)
+    sys.exit(show(console, results))
+
+
+def show(console: Console, results: Results) -> int:
+    """Print everything; returns the exit status."""
+    report.subjects(console, results)
+    report.throughput(console, results)
+    report.layers(console, results)
+    if results.get("paced"):
+        report.paced(console, results)
+    report.costs(console, results)
+    checked = targets.check(results)
+    report.targets(console, checked)
+    line, status = targets.verdict(checked)
+    console.print(line, highlight=False, soft_wrap=True)
+    return status
+
+
+def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
+    repetitions = QUICK_REPETITIONS if quick else REPETITIONS
+    paced_steps = 0 if quick else 3 * sum(len(row[3]) for row in pacing.SCENARIOS.values())
+    total = throughput.steps(names, where, repetitions) + len(names) * 5 + 1 + paced_steps
+    with _progress(total) as step:
+        found = throughput.run(names, where, repetitions=repetitions, seconds=SECONDS, step=step)
+        alone = {name: layers.measure(name, units=10, repetitions=5, step=step) for name in names}
+        paced = {} if quick else pacing.run(where, repetitions=3, seconds=3.0, step=step)
+        step("other costs")
+        costs = json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "bench.costs"],
+                cwd=Path(__file__).parent.parent,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "machine": f"{platform.system()} {platform.machine()}, CPython {platform.python_version()}",
+        "throughput": {
+            name: {subject: attrs.asdict(samples) for subject, samples in row.items()}
+            for name, row in found.samples.items()
+        },
+        "versions": found.versions,
+        "missing": found.missing,
+        "notes": {subject.name: report.note_of(subject.module) for subject in peers.SUBJECTS},
+        "layers": alone,
+        "paced": paced,
+        "costs": costs,
+    }
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    columns = (
+        TextColumn("{task.description:<42}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+
+        def step(what: str) -> None:
+            progress.update(task, description=what, advance=1)
+
+        yield step
+
+
+@main.command()
+@_cache_option
+def setup(cache: Path | None) -> None:
+    """Make the peers' environments, once."""
+    where = peers.cache(cache)
+    where.mkdir(parents=True, exist_ok=True)
+    for subject, failure in peers.setup(where):
+        click.echo(f"{subject.name}: {failure or 'ready'}")
+    missing = [each.name for each in peers.SUBJECTS if peers.interpreter(each, where) is None]
+    click.echo(f"missing: {', '.join(missing)}" if missing else "all subjects are ready")
 
 
 if __name__ == "__main__":

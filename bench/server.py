@@ -1,68 +1,260 @@
-"""A server in its own process that sends pre-built frames as fast as the socket takes them."""
+"""A server in its own process that sends frames built beforehand.
+
+It speaks as much of the protocol as every client needs to come to its first answer: it confirms the
+configuration and the items it is given, and the first `response.create` of a connection lets go
+what the URL asks for.  The model's name says how much: `bench-64` is 64 units.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
+import re
 import socket
-from collections.abc import Iterator
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
+import attrs
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from .frames import session_created, session_updated
+from . import frames
+from .workloads import Workload
+
+_MODEL = re.compile(r"bench-(\d+)")
 
 
-def _serve(pipe: Connection, frames: list[bytes]) -> None:
-    blob = b"".join(Frame(Opcode.TEXT, frame).serialize(mask=False) for frame in frames)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+@attrs.frozen(kw_only=True)
+class Pace:
+    """Deliver to `sessions` connections at once, `rate` events a second each, for `seconds`."""
+
+    sessions: int
+    rate: float
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Certificate:
+    """Files of a certificate for localhost, and of the authority that signed it."""
+
+    chain: str
+    key: str
+    authority: str
+
+
+@attrs.define(eq=False)
+class _Client:
+    """One connection: the sans-I/O protocol over a blocking socket."""
+
+    sock: socket.socket
+    prepare: Callable[[int], object]
+    units: int = 1
+    protocol: ServerProtocol = attrs.field(factory=lambda: ServerProtocol(max_size=None))
+
+    def flush(self) -> None:
+        for out in self.protocol.data_to_send():
+            if out:
+                self.sock.sendall(out)
+
+    def say(self, frame: frames.Frame) -> None:
+        text = frames.dump(frame).replace(b"@EVENT@", b"server")
+        self.protocol.send_text(text)
+
+    def until_response(self) -> frames.Frame | None:
+        """Serve until a response is asked for; returns that request, None at the end."""
+        while True:
+            self.flush()
+            if self.protocol.state is not State.OPEN and self.protocol.close_rcvd is not None:
+                return None  # the client waits for the end of TCP
+            received = self.sock.recv(65536)
+            if not received:
+                return None
+            self.protocol.receive_data(received)
+            for event in self.protocol.events_received():
+                if isinstance(event, Request):
+                    self.protocol.send_response(self.protocol.accept(event))
+                    asked = _MODEL.search(event.path)
+                    self.units = int(asked[1]) if asked else 1
+                    self.prepare(self.units)
+                    self.say(frames.session_created())
+                elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                    asked_for = self._answer(json.loads(bytes(event.data)))
+                    if asked_for is not None:
+                        self.flush()
+                        return asked_for
+
+    def _answer(self, message: frames.Frame) -> frames.Frame | None:
+        kind = message["type"]
+        if kind == "session.update":
+            self.say(frames.session_updated(message["session"]))
+        elif kind == "conversation.item.create":
+            item = {"id": "item_000000000000", "status": "completed", **message["item"]}
+            self.say(frames.event("conversation.item.added", previous_item_id=None, item=item))
+        elif kind == "response.create":
+            return message
+        return None
+
+
+class _Burst:
+    """As fast as the socket takes it."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self._blob = b""
+        self._ends: list[int] = [0]  # where each unit ends
+        self._lock = threading.Lock()
+
+    def prepare(self, units: int) -> None:
+        """Have the frames of that many units ready."""
+        with self._lock:
+            if len(self._ends) > units:
+                return
+            framed = [_framed(message) for message in self._workload.messages(units)]
+            sizes = itertools.accumulate(map(len, framed))
+            self._ends = [
+                0,
+                *itertools.islice(sizes, self._workload.events - 1, None, self._workload.events),
+            ]
+            self._blob = b"".join(framed)
+
+    def serve(self, client: _Client) -> None:
+        """Answer a connection until it ends."""
+        while (request := client.until_response()) is not None:
+            blob = memoryview(self._blob)[: self._ends[client.units]]
+            metadata = (request.get("response") or {}).get("metadata")
+            if metadata:
+                # Clients know their own response by what they wrote into it.
+                first = json.loads(next(self._workload.messages(1)))
+                first["response"]["metadata"] = metadata
+                client.sock.sendall(_framed(frames.dump(first)))
+                blob = blob[_frame_size(blob) :]
+            client.sock.sendall(blob)
+
+
+class _Paced:
+    """Deltas of one endless response to each connection, with the time of sending in their id."""
+
+    def __init__(self, workload: Workload, pace: Pace) -> None:
+        self._pace = pace
+        messages = list(workload.messages(1))
+        deltas = [index for index, message in enumerate(messages) if b'.delta"' in message[:60]]
+        self._head = messages[: deltas[0]]
+        self._delta = messages[deltas[0]]
+        self._tail = messages[deltas[-1] + 1 :]
+        self._ready: list[_Client] = []
+        self._changed = threading.Condition()
+
+    def prepare(self, units: int) -> None:
+        """Nothing: one response goes on for ever."""
+
+    def serve(self, client: _Client) -> None:
+        """Begin the answer and leave the rest to `run`."""
+        if client.until_response() is None:
+            return
+        client.sock.sendall(b"".join(map(_framed, self._head)))
+        with self._changed:
+            self._ready.append(client)
+            self._changed.notify_all()
+        client.until_response()
+
+    def run(self) -> None:
+        """Wait for all connections, deliver, and begin again."""
+        pace = self._pace
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._ready) >= pace.sessions)
+                clients, self._ready = self._ready, []
+            time.sleep(0.5)  # let the last of them settle
+            self._deliver(clients)
+
+    def _deliver(self, clients: list[_Client]) -> None:
+        pace = self._pace
+        frame = bytearray(_framed(self._delta))
+        at = frame.index(b':"event_') + len(b':"event_')
+        rounds = round(pace.rate * pace.seconds)
+        step = 1 / (pace.rate * len(clients))
+        start, sent = time.monotonic(), 0
+        for _ in range(rounds):
+            for client in clients:
+                wait = start + sent * step - time.monotonic()
+                if wait > 0:
+                    time.sleep(wait)
+                frame[at : at + 16] = b"%016d" % time.monotonic_ns()
+                try:
+                    client.sock.sendall(frame)
+                except OSError:
+                    continue
+                sent += 1
+        for client in clients:
+            try:
+                client.sock.sendall(b"".join(map(_framed, self._tail)))
+            except OSError:
+                continue
+
+
+def _framed(message: bytes) -> bytes:
+    return Frame(Opcode.TEXT, message).serialize(mask=False)
+
+
+def _frame_size(blob: memoryview) -> int:
+    short = blob[1] & 127
+    if short < 126:
+        return 2 + short
+    width = 2 if short == 126 else 8
+    return 2 + width + int.from_bytes(blob[2 : 2 + width], "big")
+
+
+def _serve(
+    pipe: Connection, workload: Workload, pace: Pace | None, certificate: Certificate | None
+) -> None:
+    service: _Burst | _Paced
+    if pace is None:
+        service = _Burst(workload)
+    else:
+        service = _Paced(workload, pace)
+        threading.Thread(target=service.run, daemon=True).start()
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.chain, certificate.key)
+
+    def serve(peer: socket.socket) -> None:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock = peer if context is None else context.wrap_socket(peer, server_side=True)
+            with sock:
+                service.serve(_Client(sock, service.prepare))
+        except OSError:
+            return
+
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         pipe.send(listener.getsockname()[1])
         while True:
             peer, _ = listener.accept()
-            with peer:
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                try:
-                    _converse(peer, blob)
-                except OSError:
-                    continue
-
-
-def _converse(peer: socket.socket, blob: bytes) -> None:
-    protocol = ServerProtocol(max_size=None)
-    while True:
-        for out in protocol.data_to_send():
-            if out:
-                peer.sendall(out)
-        received = peer.recv(65536)
-        if not received:
-            return
-        protocol.receive_data(received)
-        for event in protocol.events_received():
-            if isinstance(event, Request):
-                protocol.send_response(protocol.accept(event))
-                protocol.send_text(json.dumps(session_created()).encode())
-            elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                message = json.loads(bytes(event.data))
-                if message["type"] == "session.update":
-                    protocol.send_text(json.dumps(session_updated(message["session"])).encode())
-                elif message["type"] == "response.create":
-                    for out in protocol.data_to_send():
-                        peer.sendall(out)
-                    peer.sendall(blob)
+            threading.Thread(target=serve, args=(peer,), daemon=True).start()
 
 
 @contextmanager
-def serving(frames: list[bytes]) -> Iterator[str]:
-    """Serve `frames`, once for each `response.create`, at the yielded URL."""
+def serving(
+    workload: Workload, *, pace: Pace | None = None, certificate: Certificate | None = None
+) -> Iterator[str]:
+    """Serve `workload` at the yielded URL, which lacks the query."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, frames), daemon=True)
+    process = context.Process(
+        target=_serve, args=(theirs, workload, pace, certificate), daemon=True
+    )
     process.start()
+    scheme = "ws" if certificate is None else "wss"
     try:
-        yield f"ws://127.0.0.1:{ours.recv()}/v1/realtime"
+        yield f"{scheme}://localhost:{ours.recv()}/v1/realtime"
     finally:
         process.kill()
         process.join()

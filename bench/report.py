@@ -1,0 +1,155 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .layers import LAYERS
+from .stats import ratio, spread
+from .targets import Results, Target, cost_ratio
+from .workloads import WORKLOADS
+
+SERVER_LIMIT = 0.8  # of what the server can deliver: past that, it may be what is measured
+
+
+def throughput(console: Console, results: Results) -> None:
+    """Events a second, workload by workload."""
+    for name, row in results["throughput"].items():
+        table = Table(title=f"{name}: {WORKLOADS[name].title}", title_justify="left")
+        table.add_column("subject")
+        for column in ("events/s of one core", "CPU us/event", "events/s by the clock", "ours is"):
+            table.add_column(column, justify="right")
+        for subject, samples in row.items():
+            if samples["failed"]:
+                table.add_row(subject, samples["failed"][:70])
+                continue
+            cpu, rate = spread(samples["cpu"]), spread(samples["rate"])
+            against = (
+                "" if subject in ("meerkat", "drain") else str(cost_ratio(results, name, subject))
+            )
+            table.add_row(
+                subject, f"{1e6 / cpu.median:,.0f}", str(cpu), f"{rate.median:,.0f}", against
+            )
+        console.print(table)
+        for note in notes(name, row, results):
+            console.print(f"  {note}", highlight=False)
+    for subject, why in results["missing"].items():
+        console.print(f"  missing: {subject}: {why}")
+
+
+def notes(workload: str, row: dict[str, Any], results: Results) -> list[str]:
+    """Refused ratios, and a server that could not keep up."""
+    found = []
+    for subject in row:
+        compared = cost_ratio(results, workload, subject)
+        if compared.value is None and subject != "drain" and not row[subject]["failed"]:
+            found.append(f"no ratio to {subject}: {compared.refused}")
+    drain = row.get("drain", {"rate": []})["rate"]
+    for subject, samples in row.items():
+        if subject != "drain" and drain and samples["rate"]:
+            share = ratio(samples["rate"], drain)
+            if share.value is not None and share.value.median > SERVER_LIMIT:
+                found.append(f"the server, not {subject}, may be what the clock measured")
+    return found
+
+
+def subjects(console: Console, results: Results) -> None:
+    """Who was measured, and what its user gets."""
+    table = Table(title="What each subject hands to its user", title_justify="left")
+    for column in ("subject", "version", "what its user gets"):
+        table.add_column(column)
+    for subject, versions in results["versions"].items():
+        shown = ", ".join(f"{name} {version}" for name, version in versions.items())
+        table.add_row(subject, shown, results["notes"].get(subject, ""))
+    console.print(table)
+
+
+def layers(console: Console, results: Results) -> None:
+    """Where the time of one event goes."""
+    table = Table(title="Our layers alone, CPU us/event", title_justify="left")
+    table.add_column("workload")
+    for name in (*LAYERS, "sum", "whole", "calibration round"):
+        table.add_column(name, justify="right")
+    for workload, found in results["layers"].items():
+        cells = [spread(found[name]).median for name in LAYERS]
+        whole = results.get("throughput", {}).get(workload, {}).get("meerkat", {}).get("cpu")
+        table.add_row(
+            workload,
+            *(f"{cell:.2f}" for cell in cells),
+            f"{sum(cells):.2f}",
+            f"{spread(whole).median:.2f}" if whole else "",
+            f"{spread(found['calibration']).median:.2f}",
+        )
+    console.print(table)
+
+
+def costs(console: Console, results: Results) -> None:
+    """Everything that is no event."""
+    table = Table(title="Other costs (transport in memory)", title_justify="left")
+    table.add_column("what")
+    table.add_column("found")
+    for name, found in results["costs"].items():
+        table.add_row(name, ", ".join(f"{key} {value:,.4g}" for key, value in found.items()))
+    console.print(table)
+
+
+def paced(console: Console, results: Results) -> None:
+    """Latency and CPU at the pace of a conversation."""
+    table = Table(title="Paced delivery", title_justify="left")
+    for column in ("sessions", "subject", "CPU us/event", "p50 us", "p99 us"):
+        table.add_column(column, justify="left" if column in ("sessions", "subject") else "right")
+    for scenario, row in results["paced"].items():
+        for subject, found in row.items():
+            cells = [str(spread(found[what])) for what in ("cpu_us", "p50_us", "p99_us")]
+            table.add_row(scenario, subject, *cells)
+    console.print(table)
+
+
+def targets(console: Console, found: list[Target]) -> None:
+    """The targets and what was found."""
+    table = Table(title="Targets, by CPU time", title_justify="left")
+    for column in ("measure", "target", "found", "holds"):
+        table.add_column(column)
+    for target in found:
+        mark = {True: "yes", False: "NO", None: "cannot be told"}[target.holds]
+        table.add_row(target.measure, target.bound, target.found, mark)
+    console.print(table)
+
+
+def compare(console: Console, old: Path, new: Path) -> None:
+    """Two runs side by side: CPU an event, and the ratio to the floor, which outlives a machine."""
+    before, after = (json.loads(path.read_text(encoding="utf-8")) for path in (old, new))
+    table = Table(title=f"{old.name} -> {new.name}", title_justify="left")
+    for column in ("workload", "subject", "CPU us before", "after", "change", "of the floor"):
+        table.add_column(column, justify="left" if column in ("workload", "subject") else "right")
+    for workload, row in after["throughput"].items():
+        for subject, samples in row.items():
+            earlier = before["throughput"].get(workload, {}).get(subject)
+            if not samples["cpu"] or not earlier or not earlier["cpu"]:
+                continue
+            was, now = spread(earlier["cpu"]).median, spread(samples["cpu"]).median
+            floors = [cost_ratio(run, workload, "floor", subject) for run in (before, after)]
+            table.add_row(
+                workload,
+                subject,
+                f"{was:.2f}",
+                f"{now:.2f}",
+                f"{(now / was - 1) * 100:+.0f} %",
+                " -> ".join(map(str, floors)),
+            )
+    console.print(table)
+
+
+def note_of(module: str) -> str:
+    """The note of a subject of ours; those of others are read without importing them."""
+    path = Path(__file__).parent / "subjects" / f"{module}.py"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("NOTE = "):
+            return line.removeprefix("NOTE = ").strip('"')
+    return str(getattr(importlib.import_module(f"bench.subjects.{module}"), "NOTE", ""))

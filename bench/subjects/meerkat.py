@@ -1,0 +1,57 @@
+"""Our runtime, whole: `open_session`, events of the session."""
+
+from __future__ import annotations
+
+import trio
+
+from meerkat_rt import (
+    OpenAIRealtime,
+    RealtimeConfig,
+    RealtimeSessionOpenConfig,
+    RealtimeTurningMode,
+    ResponseModality,
+    SessionLlmIdentity,
+    events,
+    open_session,
+)
+
+from . import Tally
+
+NAME = "meerkat"
+TITLE = "meerkat-rt"
+PACKAGES = ("meerkat-rt", "trio", "websockets", "msgspec")
+NOTE = "a typed event; audio decoded; keeps the canonical transcript and what was heard"
+
+
+def run(url: str, units: int, modality: str, **options) -> Tally:
+    """Receive that many units."""
+    return trio.run(receive, url, units, modality, options)
+
+
+async def receive(url: str, units: int, modality: str, options: dict) -> Tally:
+    """The application."""
+    tally = Tally(units)
+    connector = options.get("connector", "websockets")
+    store = options["store"]() if "store" in options else None
+    provider = OpenAIRealtime(
+        api_key="bench",
+        base_url=url,
+        config=RealtimeConfig(modalities=(ResponseModality(modality),)),
+        connector=connector,
+    )
+    config = RealtimeSessionOpenConfig(
+        RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model=f"bench-{units}")
+    )
+    async with open_session(config, provider=provider, store=store) as session:
+        tally.start()
+        await session.create_response()
+        async for event in session:
+            match event:
+                case events.OutputAudioTranscriptDeltaForItem() | events.OutputTextDeltaForItem():
+                    tally.text += len(event.delta)
+                case events.OutputAudioChunk():
+                    tally.audio += len(event.chunk.data)
+                case events.TurnCompleted():
+                    if tally.response():
+                        break
+    return tally

@@ -1,0 +1,34 @@
+"""`openai`: `AsyncRealtimeConnection`, events as typed models."""
+
+from __future__ import annotations
+
+from openai import AsyncOpenAI
+
+from . import Tally
+
+NAME = "openai"
+TITLE = "openai, AsyncRealtimeConnection"
+PACKAGES = ("openai[realtime]",)
+NOTE = "a typed model a frame; audio stays base64; keeps no history"
+
+
+async def run(url: str, units: int, modality: str) -> Tally:
+    """Receive that many units."""
+    tally = Tally(units)
+    client = AsyncOpenAI(api_key="bench", websocket_base_url=url.removesuffix("/realtime"))
+    async with client.realtime.connect(model=f"bench-{units}") as connection:
+        await connection.session.update(
+            session={"type": "realtime", "output_modalities": [modality]}
+        )
+        tally.start()
+        await connection.response.create()
+        async for event in connection:
+            match event.type:
+                case "response.output_audio.delta":
+                    tally.audio += len(event.delta) * 3 // 4
+                case "response.output_text.delta" | "response.output_audio_transcript.delta":
+                    tally.text += len(event.delta)
+                case "response.done":
+                    if tally.response():
+                        break
+    return tally

@@ -1,0 +1,41 @@
+"""`pydantic-ai`: `Agent.realtime(...).session()`, events of the session."""
+
+from __future__ import annotations
+
+from pydantic_ai import Agent
+from pydantic_ai.messages import PartDeltaEvent, SpeechPartDelta, TextPartDelta
+from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.realtime import RealtimeTurnCompleteEvent
+from pydantic_ai.realtime.openai import OpenAIRealtimeModel
+
+from . import Tally
+
+NAME = "pydantic-ai"
+TITLE = "pydantic-ai, RealtimeSession"
+PACKAGES = ("pydantic-ai-slim[openai,realtime]",)
+NOTE = "part events; audio decoded; keeps a history; drops the oldest of 512 waiting events"
+
+
+async def run(url: str, units: int, modality: str) -> Tally:
+    """Receive that many units."""
+    tally = Tally(units)
+    provider = OpenAIProvider(
+        base_url=url.replace("ws", "http", 1).removesuffix("/realtime"), api_key="bench"
+    )
+    model = OpenAIRealtimeModel(
+        f"bench-{units}", provider=provider, settings={"output_modality": modality}
+    )
+    async with Agent().realtime(model).session() as session:
+        tally.start()
+        await session.send("hello")
+        async for event in session:
+            if isinstance(event, PartDeltaEvent):
+                delta = event.delta
+                if isinstance(delta, TextPartDelta):
+                    tally.text += len(delta.content_delta)
+                elif isinstance(delta, SpeechPartDelta):
+                    tally.text += len(delta.transcript_delta or "")
+                    tally.audio += len(delta.audio_chunk or b"")
+            elif isinstance(event, RealtimeTurnCompleteEvent) and tally.response():
+                break
+    return tally

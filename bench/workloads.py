@@ -1,0 +1,121 @@
+"""What the server sends, and how much of it.
+
+A workload is a sequence of units; a unit is one whole response with its envelope.  A subject asks
+for as many units as keep it busy for about as long as the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from . import frames
+from .frames import AUDIO, TEXT, TRANSCRIPT, Frame
+
+DELTAS = 200  # a response: some ten seconds of speech
+TRACE = Path(__file__).with_name("trace.jsonl")
+
+
+@attrs.frozen(kw_only=True)
+class Workload:
+    """`text` and `audio` are what one unit carries: characters of text and bytes of PCM."""
+
+    name: str
+    title: str
+    unit: tuple[bytes, ...]
+    text: int
+    audio: int
+    units_limit: int = 4096
+
+    @property
+    def events(self) -> int:
+        """Frames of a unit."""
+        return len(self.unit)
+
+    @property
+    def size(self) -> int:
+        """Bytes of a unit, without WebSocket headers."""
+        return sum(map(len, self.unit))
+
+    def messages(self, units: int) -> Iterator[bytes]:
+        """The frames of that many units, each with ids of its own."""
+        number = itertools.count()
+        for unit in range(units):
+            ids = [
+                (b"@RESPONSE@", b"%012d" % unit),
+                (b"@ITEM@", b"%012d" % (unit + 1)),
+                (b"@PREVIOUS@", b"%012d" % unit),
+            ]
+            for template in self.unit:
+                head, _, tail = template.partition(b"@EVENT@")
+                tail = _filled(tail, ids)
+                yield head + b"%016d" % next(number) + tail
+
+
+def _filled(text: bytes, ids: list[tuple[bytes, bytes]]) -> bytes:
+    # A delta's ids stand at its front; what follows, audio above all, is not searched.
+    front, rest = text[:400], text[400:]
+    if b'"delta"' not in front:
+        front, rest = text, b""
+    for placeholder, value in ids:
+        front = front.replace(placeholder, value)
+    return front + rest
+
+
+def _workload(name: str, title: str, unit: list[Frame]) -> Workload:
+    def total(kind: str) -> int:
+        return sum(len(frame["delta"]) for frame in unit if frame["type"] == kind)
+
+    return Workload(
+        name=name,
+        title=title,
+        unit=tuple(map(frames.dump, unit)),
+        text=total(TEXT) + total(TRANSCRIPT),
+        audio=total(AUDIO) * 3 // 4,
+    )
+
+
+def _answers(name: str, title: str, kinds: list[tuple[str, str]]) -> Workload:
+    deltas = list(itertools.islice(itertools.cycle(kinds), DELTAS))
+    return _workload(name, title, frames.answer(deltas))
+
+
+def _audio(kib: int) -> Workload:
+    delta = (AUDIO, frames.speech(kib * 1024))
+    return _answers(f"audio-{kib}k", f"audio deltas of {kib} KiB base64", [delta])
+
+
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload
+    for workload in [
+        _answers("text", "small text deltas, some 300 B", [(TEXT, frames.WORDS)]),
+        _answers("transcript", "spoken-transcript deltas", [(TRANSCRIPT, frames.WORDS)]),
+        _answers(
+            "mix",
+            "a spoken answer: 3 transcript deltas for 2 audio deltas of 8 KiB, and its envelope",
+            [
+                (TRANSCRIPT, " the"),
+                (AUDIO, frames.speech(8192)),
+                (TRANSCRIPT, " quick"),
+                (TRANSCRIPT, " brown"),
+                (AUDIO, frames.speech(8192)),
+            ],
+        ),
+        _audio(4),
+        _audio(8),
+        _audio(20),
+        _workload(
+            "tools", "bursts of 4 tool calls, 10 argument deltas each", frames.tool_burst(4, 10)
+        ),
+    ]
+}
+
+
+def trace() -> list[Frame]:
+    """The frames of a recorded session: turn after turn, with barge-ins and tool calls."""
+    with TRACE.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
