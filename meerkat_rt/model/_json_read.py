@@ -143,7 +143,7 @@ def _read_text_or_blocks(sequence: Any) -> Hook:
     return lambda value, t: value if type(value) is str else read(value, t)
 
 
-_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,18})")  # one spelling a number: no two keys are one
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,19})")  # one spelling a number: no two keys are one
 
 
 def _read_mapping(mapping: Any) -> Hook:
