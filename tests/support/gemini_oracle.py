@@ -2,9 +2,9 @@
 
 The `google-genai` package's models are the reference, in the JSON that is on the wire: camel case
 names, enums by name, bytes in base64.  Every field there is optional, so a parse proves little:
-this walks the annotations instead, and knows what else a message must be: one key from a client, one
-field in a realtime input, an object where the package takes a text as well.  What the wire carries
-beyond the types is listed below, each with its reason.
+this walks the annotations instead, and knows what else a message must be: one key from a client,
+one field in a realtime input, an object where the package takes a text as well.  What the wire
+carries beyond the types is listed below, each with its reason.
 """
 
 from __future__ import annotations
