@@ -8,6 +8,7 @@ from typing import Any
 
 import runtimekit
 import scenarios
+import stage
 from turnkit import Hand
 
 from meerkat_rt.recording import FlightRecorder, ReplayReport, replay
@@ -28,7 +29,7 @@ def play_scenario(monkeypatch: Any, name: str, recorder: FlightRecorder) -> None
 
 def recorded(monkeypatch: Any, recorder: FlightRecorder) -> None:
     """Every session of the runtime's tests gets the recorder."""
-    for module in (runtimekit, scenarios):
+    for module in (runtimekit, stage):
         opening = functools.partial(_open_session, recorder=recorder)
         monkeypatch.setattr(module, "open_session", opening)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import trio
 from runtimekit import take
-from scenarios import TONE, scenario, slow, until
+from scenarios import TONE, slow, until
+from stage import scenario
 
 from meerkat_rt import Lost, RealtimeSession, RealtimeTextChunk, Superseded, errors, tool
 from meerkat_rt.model import events as ev

@@ -7,7 +7,7 @@ from typing import Any
 import hazards
 import pytest
 import trio
-from scenarios import SCENARIOS, Scenario, verify
+from stage import SCENARIOS, Scenario, verify
 
 from meerkat_rt.model.events import SessionClosed
 from meerkat_rt.runtime import link as links
