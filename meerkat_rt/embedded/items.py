@@ -238,8 +238,9 @@ _ITEM = s.tagged(
 def parse_item(
     value: Any, path: str, *, new_id: str, new_call_id: str, audio_format: AudioFormat
 ) -> Item:
-    """The item that a client describes; ids that it left out are taken from `new_id`,
-    `new_call_id`.
+    """The item that a client describes.
+
+    Ids that it left out are taken from `new_id` and `new_call_id`.
 
     Raises:
         Fault: it is not an item that a client may create.

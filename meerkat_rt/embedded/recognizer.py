@@ -16,8 +16,9 @@ SLICE_SECONDS = 10  # audio measured between two checkpoints: about 1 ms of work
 
 
 class RecognitionFailed(Exception):
-    """A recognizer could not make out words; the client gets a transcription failure with this
-    text.
+    """A recognizer could not make out words.
+
+    The client gets a transcription failure with this text.
     """
 
     def __init__(self, message: str, *, code: str = "audio_unintelligible") -> None:

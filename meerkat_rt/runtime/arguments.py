@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import InvalidConfig, InvalidRequest
+from ..model.errors import InvalidConfig, InvalidInputShape, InvalidRequest
 from ..model.open_config import RealtimeSessionOpenConfig
 from .limits import SessionLimits
 from .ports import Conversation
@@ -22,6 +22,28 @@ def expect(value: Any, types: type | tuple[type, ...], what: str, allowed: str) 
     """
     if not isinstance(value, types):
         raise InvalidRequest(f"{what} is {_shown(value)}; allowed: {allowed}")
+
+
+def check_text(text: Any) -> None:
+    """Refuse what is not a string.
+
+    Raises:
+        InvalidRequest: says what was given and what is allowed.
+    """
+    expect(text, str, "text", "a string")
+
+
+def check_bytes(audio: Any) -> None:
+    """Refuse what is not bytes: of a number, `bytes` would make so much silence.
+
+    Raises:
+        InvalidInputShape: says what was given and what is allowed.
+    """
+    if not isinstance(audio, (bytes, bytearray, memoryview)):
+        raise InvalidInputShape(
+            f"audio is {type(audio).__name__}; allowed: bytes in the session's input format, or a "
+            "RealtimeAudioChunk"
+        )
 
 
 def check_provider(provider: Any) -> None:

@@ -17,7 +17,7 @@ from ..model.media import (
     ResponseModality,
 )
 from ..turn.ports import ClearAudio, CommitAudio, CreateItem, CreateResponse, ResponseOptions
-from .arguments import check_open_config, expect
+from .arguments import check_bytes, check_open_config, check_text, expect
 from .core import ResponseRequest
 from .tools import advertised
 
@@ -143,7 +143,7 @@ class SessionCommands:
         if isinstance(chunk, RealtimeAudioChunk):
             return await self.send_audio(chunk)
         if isinstance(chunk, RealtimeTextChunk):
-            _check_text(chunk.text)
+            check_text(chunk.text)
             await self._make_room()
             item_id = self._core.machine.send_text(
                 chunk.text, respond=True, now=trio.current_time()
@@ -174,7 +174,7 @@ class SessionCommands:
             self._check_format(chunk)
             data = chunk.data
         else:
-            _check_bytes(chunk)
+            check_bytes(chunk)
             data = bytes(chunk)
         if len(data) > MAX_AUDIO_CHUNK:
             raise RequestTooLarge(
@@ -208,7 +208,7 @@ class SessionCommands:
             InvalidRequest: the model takes text only as a turn that it answers, or it is no text.
         """
         await self._enter()
-        _check_text(text)
+        check_text(text)
         self._core.dialect.check(CreateItem(ref="", item_id="", message=UserMessage(text)))
         await self._make_room()
         self._core.machine.send_text(text, respond=False, now=trio.current_time())
@@ -335,7 +335,7 @@ class SessionCommands:
 
         Raises:
             InvalidRequest: the model cannot truncate, or the item is unknown, or a number is
-            negative.
+                negative.
         """
         await self._make_room()
         self._core.machine.truncate(item_id, content_index, audio_played_ms, trio.current_time())
@@ -489,16 +489,3 @@ class SessionCommands:
                 f"the chunk is {chunk.format()}, the session takes {expected}; "
                 "convert it before sending, nothing is resampled here"
             )
-
-
-def _check_text(text: object) -> None:
-    expect(text, str, "text", "a string")
-
-
-def _check_bytes(audio: object) -> None:
-    # bytes(n) would be n bytes of silence.
-    if not isinstance(audio, (bytes, bytearray, memoryview)):
-        raise InvalidInputShape(
-            f"audio is {type(audio).__name__}; allowed: bytes in the session's input format, or a "
-            "RealtimeAudioChunk"
-        )

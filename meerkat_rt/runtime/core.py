@@ -472,10 +472,7 @@ def _moot(settled: SettleCommand) -> bool:
 def _share(
     ids: tuple[str, ...], messages: tuple[UserMessage | AssistantMessage, ...]
 ) -> list[tuple[str, ...]]:
-    """Which of the materialized items each message is made of:
-
-    one a user, one a block otherwise.
-    """
+    """Which of the materialized items each message is made of: one a user's, else one a block."""
     shares: list[tuple[str, ...]] = []
     start = 0
     for message in messages:

@@ -136,7 +136,7 @@ class MemoryStore:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def sessions(self) -> tuple[StoredSession, ...]:
-        """As `SessionStore.sessions`."""
+        """As `SessionStore.sessions`.  A checkpoint.  Cancelled: no effect."""
         await trio.lowlevel.checkpoint()
         return tuple(
             StoredSession(
@@ -150,7 +150,7 @@ class MemoryStore:
         )
 
     async def read(self, session_id: str) -> StoredConversation:
-        """As `SessionStore.read`.
+        """As `SessionStore.read`.  A checkpoint.  Cancelled: no effect.
 
         Raises:
             SessionNotFound: there is no such session.

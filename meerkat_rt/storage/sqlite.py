@@ -109,7 +109,7 @@ class SqliteStore:
                 await trio.to_thread.run_sync(writer.close, limiter=limiter)
 
     async def sessions(self) -> tuple[StoredSession, ...]:
-        """As `SessionStore.sessions`.
+        """As `SessionStore.sessions`.  A checkpoint.  Cancelled: waits for the reading to end.
 
         Raises:
             StoreUnavailable: there is no such file.
@@ -118,7 +118,7 @@ class SqliteStore:
         return await trio.to_thread.run_sync(self._sessions)
 
     async def read(self, session_id: str) -> StoredConversation:
-        """As `SessionStore.read`.
+        """As `SessionStore.read`.  A checkpoint.  Cancelled: waits for the reading to end.
 
         Raises:
             SessionNotFound: there is no such session.

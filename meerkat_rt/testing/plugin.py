@@ -1,13 +1,11 @@
 """The pytest plugin, beside pytest-trio: virtual time, seeded orders, and nothing left behind.
 
 - fixture `virtual_time`: the test runs under a virtual clock (the fixture's value) and in FIFO
-order, and
-  if all its tasks wait for what can never come, it fails with the name and line of every waiter
-  instead of hanging;
+  order, and if all its tasks wait for what can never come, it fails with the name and line of every
+  waiter instead of hanging;
 - marker `seeded`: the test runs under a seeded order of its tasks, once for each of
-``--meerkat-seeds N``
-  seeds (default 1), or under ``--meerkat-seed S`` alone; a failure prints the command that repeats
-  it;
+  ``--meerkat-seeds N`` seeds (default 1), or under ``--meerkat-seed S`` alone; a failure prints the
+  command that repeats it;
 - fixture `quiescent`: the test fails if it leaves a memory channel end, a descriptor or a thread.
 
 Only for tests that pytest-trio runs; `cancel_everywhere` and the like are called from plain

@@ -96,7 +96,7 @@ def assert_quiescent(baseline: QuiescenceBaseline | None = None) -> None:
 
     Raises:
         NotQuiescent: names each thing that is left, and where it can be known, the line it came
-        from.
+            from.
     """
     leaks = _leaks_without_baseline() if baseline is None else baseline.leaks()
     if leaks:

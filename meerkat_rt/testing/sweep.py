@@ -145,11 +145,10 @@ def cancel_everywhere(
 
     A point is after every step of every task, and before the first step of every batch.  At each,
     each of `actions` is fired in a run of its own: "cancel", which cancels the region, or whatever
-    the scenario
-    registered with `Trial.action`.  After each run:
+    the scenario registered with `Trial.action`.  After each run:
 
     - no task spawned by the region's code is alive when the region has ended, whoever's nursery it
-    is in;
+      is in;
     - every memory channel opened by code that is not a library's is closed at both ends;
     - no file descriptor is left open;
     - a `Cancelled` that reached the region's tasks came out of the region: it was not swallowed;
@@ -157,8 +156,7 @@ def cancel_everywhere(
     - after an action that ends the region, its end came within `max_unwind` virtual seconds;
     - there was no deadlock and no livelock (`max_steps` steps);
     - the run went like the one without an action up to the point, and like its own repetition after
-    it
-      (each point is run `repeat` times);
+      it (each point is run `repeat` times);
     - `verify(trial)` yields no line and fails no assertion.
 
     `sample` limits each action to that many points, chosen by a fixed seed and always including the

@@ -2,15 +2,10 @@
 
 Three kinds, chosen by name; each shows what the others hide:
 
-=============
-=======================================================================================
-``memory``     unbounded and quick: a write never blocks, so cancellation never meets one
-``lockstep``   a write returns when the peer has read all of it: shows what waits behind a write
-``tearing``    a write goes out in three pieces: a cancelled one leaves part of a frame on the wire,
-as a
-               real socket with a full buffer does
-=============
-=======================================================================================
+- ``memory``: unbounded and quick; a write never blocks, so cancellation never meets one;
+- ``lockstep``: a write returns when the peer has read all of it: shows what waits behind a write;
+- ``tearing``: a write goes out in three pieces; a cancelled one leaves part of a frame on the wire,
+  as a real socket with a full buffer does.
 
 The faults are verbs of `Wire`, synchronous so that a sweep can use them as actions.
 """

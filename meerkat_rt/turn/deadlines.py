@@ -10,8 +10,9 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Deadlines:
-    """Absolute times by key.  Setting a key again replaces its time; equal times expire in setting
-    order.
+    """Absolute times by key.
+
+    Setting a key again replaces its time; equal times expire in the order of setting.
     """
 
     def __init__(self) -> None:

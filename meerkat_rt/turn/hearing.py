@@ -91,8 +91,9 @@ class Hearing:
         return stopped
 
     def interruptible(self, now: float) -> list[Response]:
-        """The responses that the application's interruption stops: also silent ones, and open
-        calls.
+        """The responses that the application's interruption stops.
+
+        Also silent ones, and those with open calls.
         """
         self.ledger.advance(now)
         return [
@@ -287,8 +288,9 @@ class Hearing:
             self._items.settle(item_id)
 
     def release_all(self) -> None:
-        """A new turn begins, or the session ends: history gets what was said, nobody interrupted
-        it.
+        """A new turn begins, or the session ends: history gets what was said.
+
+        Nobody interrupted it.
         """
         for response in list(self._slot.live.values()):
             self.release(response)

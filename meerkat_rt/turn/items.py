@@ -1,6 +1,4 @@
-"""What is known about the provider's items: where they stand, and whether history is done with
-them.
-"""
+"""What is known about the provider's items: their places, and whether history is done with them."""
 
 from __future__ import annotations
 
@@ -130,8 +128,9 @@ class ItemMemory:
             self._gaps.pop(item_id, None)
 
     def unclaimed(self, item_id: str) -> None:
-        """Nothing says that the item will get a content: a gap, unless something comes before it
-        matters.
+        """Nothing says that the item will get a content.
+
+        It is a gap, unless something comes before it matters.
         """
         if not self.settled(item_id):
             self._gaps[item_id] = None

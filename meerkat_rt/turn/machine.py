@@ -251,11 +251,11 @@ class SessionMachine:
         return self._slot.ask(options, Why.APPLICATION, now).id
 
     def interrupt(self, now: float) -> tuple[str, ...]:
-        """Stop what is being said, made or worked on; returns the calls whose handlers are
-        cancelled.
+        """Stop what is being said, made or worked on.
 
-        Requests without a response are superseded, and a response that comes for one nevertheless
-        is cancelled as it begins.  Without anything to stop, nothing happens.
+        Returns the calls whose handlers are cancelled.  Requests without a response are superseded,
+        and a response that comes for one nevertheless is cancelled as it begins.  Without anything
+        to stop, nothing happens.
         """
         self._slot.supersede("interrupt", now, stop_owed=True)
         for response in self._slot.live.values():

@@ -52,8 +52,9 @@ NUDGE_TABLE: dict[NudgePhase, dict[NudgeTrigger, NudgePhase]] = {
 
 
 class NudgeClock:
-    """The clock of one obligation.  `attempts` counts nudges and the passive windows of an
-    acknowledged one.
+    """The clock of one obligation.
+
+    `attempts` counts nudges, and the passive windows of one that is acknowledged.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -93,8 +94,9 @@ class NudgeClock:
         return round(self._window * self._timeout * 1000)
 
     def next_window(self, now: float) -> None:
-        """The present window is over.  Windows that were missed altogether do not follow in a
-        burst.
+        """The present window is over.
+
+        Windows that were missed altogether do not follow in a burst.
         """
         elapsed = math.floor((now - self._start) / self._timeout)
         self._window = max(self._window, elapsed) + 1

@@ -143,8 +143,9 @@ class PlaybackLedger:
         part.heard = max(part.heard, min(float(part.delivered), part.heard + n_bytes))
 
     def report(self, part: Part, played_ms: int, now: float) -> None:
-        """The application says how much of the part was played; what comes before it was played,
-        too.
+        """The application says how much of the part was played.
+
+        What comes before it was played, too.
         """
         self.advance(now)
         self.reported = True
@@ -158,8 +159,9 @@ class PlaybackLedger:
         part.heard = max(part.heard, heard)
 
     def heard_at(self, last: Part, now: float) -> float | None:
-        """When everything up to and including `last` will have been heard; None if that is not
-        known.
+        """When everything up to and including `last` will have been heard.
+
+        None if that is not known.
         """
         if self.reported:
             return None
@@ -215,10 +217,9 @@ class PlaybackLedger:
 
 
 def heard_text(text: str, heard: float, received: float) -> str:
-    """The prefix of `text` that was heard, ending at a word: proportional, since no alignment is
-    known.
+    """The prefix of `text` that was heard, ending at a word.
 
-    More heard never gives less text.
+    It is proportional to the audio, since no alignment is known.  More heard never gives less text.
     """
     if heard >= received:
         return text if received else ""

@@ -1,6 +1,4 @@
-"""Tools that run at the provider: nothing for us to do but to tell, once for each thing that
-happens.
-"""
+"""Tools that run at the provider: all we do is tell, once for each thing that happens."""
 
 from __future__ import annotations
 
