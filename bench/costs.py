@@ -32,7 +32,8 @@ from meerkat_rt.transport import MemoryConnector, MemoryTransport, TransportClos
 
 from . import frames
 from .frames import Frame
-from .stats import percentile, spread
+from .percentiles import percentile
+from .stats import spread
 
 ROUNDS = 40
 IDLE = 400
@@ -166,19 +167,20 @@ _SHORT = SessionLimits(close_grace=0.001)  # nobody answers the close of an idle
 async def teardown() -> dict[str, float]:
     """Seconds to cancel and be rid of a thousand sessions, and what is left of them."""
     before = trio.lowlevel.current_statistics().tasks_living
-    opened = 0
+    opened, all_open = 0, trio.Event()
     async with trio.open_nursery() as nursery:
 
         async def one() -> None:
             nonlocal opened
             async with meeting():
                 opened += 1
+                if opened == CROWD:
+                    all_open.set()
                 await trio.sleep_forever()
 
         for _ in range(CROWD):
             nursery.start_soon(one)
-        while opened < CROWD:
-            await trio.sleep(0.01)
+        await all_open.wait()
         start, cpu = time.perf_counter(), time.process_time()
         nursery.cancel_scope.cancel()
     return {

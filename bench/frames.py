@@ -7,6 +7,7 @@ text deltas padded by an `obfuscation` field to some 300 bytes.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -188,7 +189,7 @@ def tool_burst(calls: int, pieces: int) -> list[Frame]:
             event("conversation.item.added", previous_item_id=previous, item=call),
             *(
                 event(ARGUMENTS, **where, delta=arguments[start:end])
-                for start, end in zip(cuts, cuts[1:], strict=False)
+                for start, end in itertools.pairwise(cuts)
             ),
             event(
                 "response.function_call_arguments.done",

@@ -147,7 +147,12 @@ class _Paced:
         deltas = [index for index, message in enumerate(messages) if b'.delta"' in message[:60]]
         self._head = messages[: deltas[0]]
         self._delta = messages[deltas[0]]
-        self._tail = messages[deltas[-1] + 1 :]
+        # Without the whole text, which would be another one than that of the deltas.
+        self._tail = [
+            message
+            for message in messages[deltas[-1] + 1 :]
+            if b'transcript.done"' not in message[:60]
+        ]
         self._ready: list[_Client] = []
         self._changed = threading.Condition()
 

@@ -73,10 +73,3 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
             f"(±{value.relative:.0%}, at most ±{DISAGREE:.0%})",
         )
     return Ratio(value)
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """The smallest value that at least `part` (0..1) of all values do not exceed."""
-    ordered = sorted(values)
-    index = min(len(ordered) - 1, max(0, -(-len(ordered) * part // 1) - 1))
-    return ordered[int(index)]

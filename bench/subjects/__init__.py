@@ -20,8 +20,8 @@ class Tally:
     def __init__(self, units: int) -> None:
         self.units = units
         self.responses = 0
-        self.text = 0
-        self.audio = 0
+        self.text: int | None = 0
+        self.audio: int | None = 0
         self.cpu = 0.0
         self.wall = 0.0
 

@@ -12,6 +12,9 @@ PACKAGES = ("orjson",)
 NOTE = "a dict a frame; audio stays base64; no types, no checks, no session"
 
 
+_TEXT = ("response.output_audio_transcript.delta", "response.output_text.delta")
+
+
 def run(url: str, units: int, modality: str) -> Tally:
     """Receive that many units."""
     tally = Tally(units)
@@ -37,10 +40,7 @@ def run(url: str, units: int, modality: str) -> Tally:
                 kind = event["type"]
                 if kind == "response.output_audio.delta":
                     tally.audio += len(event["delta"]) * 3 // 4
-                elif (
-                    kind == "response.output_audio_transcript.delta"
-                    or kind == "response.output_text.delta"
-                ):
+                elif kind in _TEXT:
                     tally.text += len(event["delta"])
                 elif kind == "response.done" and tally.response():
                     return tally
