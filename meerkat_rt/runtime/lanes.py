@@ -382,9 +382,12 @@ class EventLane:
 
     async def _wait(self) -> RealtimeSessionEvent | None:
         self._busy = True
+        self._since_yield = 0
         try:
-            self._since_yield = 0
-            await trio.lowlevel.checkpoint()
+            # Waiting for the next event is a checkpoint already; another one would cost a paced
+            # session a turn of the scheduler for each event.
+            if self._queue or self._ended:
+                await trio.lowlevel.checkpoint()
             while True:
                 event = self._pop()
                 if event is not None:
