@@ -343,6 +343,7 @@ class OutputSide:
         elif response.phase not in (ResponsePhase.ACTIVE, ResponsePhase.DYING):
             self._ctx.dropped += 1
             return
+        slot.claim(response, event.ref, now)
         usage = event.usage or Usage()
         self.usage += usage
         fault = event.fault
@@ -363,7 +364,11 @@ class OutputSide:
         # same.
         if self._slot.active is None or not event.in_conversation:
             self.began(
-                ResponseBegan(response_id=event.response_id, in_conversation=event.in_conversation),
+                ResponseBegan(
+                    response_id=event.response_id,
+                    ref=event.ref,
+                    in_conversation=event.in_conversation,
+                ),
                 now,
             )
             return self._slot.live[event.response_id]

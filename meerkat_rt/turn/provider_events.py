@@ -412,11 +412,13 @@ class ResponseEnded:
 
     `calls` are the complete tool calls in its output; `reason` the provider's word for why
     it is cancelled or incomplete (`max_output_tokens`, `content_filter`, ...); `usage` None when
-    unknown. `item_ids`: all items of its output.
+    unknown.  `item_ids`: all items of its output.  `ref`: as in `ResponseBegan`, for a response
+    whose beginning was never told.
     """
 
     response_id: str
     status: ResponseStatus
+    ref: str | None = None
     reason: str | None = None
     usage: Usage | None = None
     fault: ProviderFault | None = None

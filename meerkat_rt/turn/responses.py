@@ -213,6 +213,16 @@ class ResponseSlot:
             self._assign(self.owed, response, now)
         return response, unwanted
 
+    def claim(self, response: Response, ref: str | None, now: float) -> None:
+        """The terminal names the request that the response answers.
+
+        That is news only if its beginning was never told: without it the request would be nudged,
+        and so answered twice.
+        """
+        request = None if ref is None else self._refs.get(ref)
+        if request is not None and request.state is not RequestState.RUNNING:
+            self._assign(request, response, now)
+
     def displace(self, response: Response) -> None:
         """Another response has begun in the conversation: no more output of this one is wanted."""
         response.fire(ResponseTrigger.CUT)

@@ -365,3 +365,44 @@ def test_a_lost_link_ends_the_response_with_an_error_and_fails_what_awaits_an_an
     assert hand.texts == ["one two"]
     assert not hand.sent(p.CancelResponse, p.TruncateItem)
     assert hand.sizes() == {}
+
+
+def test_a_terminal_that_names_its_request_answers_it_though_no_beginning_was_told():
+    hand = Hand()
+    request = hand.do("request_response", p.ResponseOptions())
+    (create,) = hand.sent(p.CreateResponse)
+    hand.see(p.TextDelta("e", "r1", "i1", "Hel"))
+    assert hand.outcome(request) is None
+
+    ended = p.ResponseEnded(
+        response_id="r1", status=p.ResponseStatus.COMPLETED, ref=create.ref, item_ids=("i1",)
+    )
+    hand.see(ended)
+
+    assert hand.outcome(request) == fx.Answered(response_id="r1", stop_reason=StopReason.END_TURN)
+    hand.wait(60)
+    assert hand.of(ev.Nudged, ev.Stalled) == []
+    assert hand.sent(p.CreateResponse) == [create]
+
+
+def test_a_terminal_that_is_all_there_is_of_a_response_answers_its_request():
+    hand = Hand()
+    request = hand.do("request_response", p.ResponseOptions())
+    (create,) = hand.sent(p.CreateResponse)
+
+    hand.see(p.ResponseEnded(response_id="r1", status=p.ResponseStatus.COMPLETED, ref=create.ref))
+
+    assert hand.outcome(request) == fx.Answered(response_id="r1", stop_reason=StopReason.END_TURN)
+
+
+def test_a_terminal_names_its_request_a_second_time_and_nothing_happens():
+    hand = Hand()
+    request = hand.do("request_response", p.ResponseOptions())
+    (create,) = hand.sent(p.CreateResponse)
+    hand.see(p.ResponseBegan(response_id="r1", ref=create.ref))
+    ended = p.ResponseEnded(response_id="r1", status=p.ResponseStatus.COMPLETED, ref=create.ref)
+
+    hand.see(ended, ended)
+
+    settled = [e for e in hand.effects_of(fx.SettleRequest) if e.request_id == request]
+    assert len(settled) == 1

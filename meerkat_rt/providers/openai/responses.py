@@ -31,13 +31,17 @@ def _response_id(value: str) -> str:
     return ranges.known(value, "response_id")
 
 
+def _ref(response: frames.Response) -> str | None:
+    return ranges.named(response.metadata.meerkat_request) if response.metadata else None
+
+
 def response_created(frame: frames.ResponseFrame) -> Events:
     """`response.created`."""
     response = frame.response
     return (
         ports.ResponseBegan(
             response_id=_response_id(response.id),
-            ref=ranges.named(response.metadata.meerkat_request) if response.metadata else None,
+            ref=_ref(response),
             in_conversation=response.conversation_id is not None,
         ),
     )
@@ -63,6 +67,7 @@ def response_done(frame: frames.ResponseFrame) -> Events:
         ports.ResponseEnded(
             response_id=response_id,
             status=status,
+            ref=_ref(response),
             reason=reason,
             usage=_usage(response.usage),
             fault=fault,
