@@ -29,9 +29,11 @@ from meerkat_rt import (
     open_session,
 )
 from meerkat_rt.transport import MemoryConnector, MemoryTransport, TransportClosed, WebSocketTarget
+from meerkat_rt.turn.ports import AppendAudio
 
 from . import frames
 from .frames import Frame
+from .layers import Recording, opened
 from .percentiles import percentile
 from .stats import spread
 
@@ -290,6 +292,27 @@ async def tools() -> dict[str, float]:
     return {"handler_us": _us(handler), "output_us": _us(output)}
 
 
+async def microphone() -> dict[str, float]:
+    """Microseconds from PCM to a masked frame, by the length of the chunk, through the writer."""
+    provider = OpenAIRealtime(api_key="bench")
+    config = RealtimeSessionOpenConfig(
+        RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="bench")
+    )
+    encode = provider.dialect(config).encode
+    found = {}
+    for ms in (20, 100, 200):
+        append = AppendAudio(bytes(range(240)) * (ms // 5))  # 48 bytes a millisecond
+        transport = opened(Recording(b""))
+        took = []
+        for _ in range(ROUNDS):
+            start = time.process_time()
+            for _ in range(50):
+                await transport.send(encode(append))
+            took.append((time.process_time() - start) / 50)
+        found[f"{ms}ms_us"] = _us(took)
+    return found
+
+
 async def nudge() -> dict[str, float]:
     """Microseconds by which nudges come late, of a deadline of some ten milliseconds."""
     late = []
@@ -310,6 +333,7 @@ def run(step: Callable[[str], None]) -> dict[str, dict[str, float]]:
         "teardown": teardown,
         "close with 3 tools": close_with_tools,
         "tool call": tools,
+        "microphone, a chunk": microphone,
         "nudge": nudge,
     }
     for name, measure in work.items():

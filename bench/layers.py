@@ -40,7 +40,7 @@ BATCH = 96
 CALIBRATION_ROUNDS = 20_000
 
 
-class _Recording(trio.abc.Stream):
+class Recording(trio.abc.Stream):
     """A stream that hands out bytes of memory."""
 
     def __init__(self, data: bytes) -> None:
@@ -60,7 +60,8 @@ class _Recording(trio.abc.Stream):
     async def aclose(self) -> None: ...
 
 
-def _opened(stream: trio.abc.Stream) -> WebSocketTransport:
+def opened(stream: trio.abc.Stream) -> WebSocketTransport:
+    """Our transport on a stream, its handshake done."""
     target = WebSocketTarget(url="ws://localhost/")
     protocol = ClientProtocol(parse_uri(target.url), max_size=target.max_message_size)
     server = ServerProtocol()
@@ -107,7 +108,7 @@ class Bed:
         return trio.run(self._receive) / self._n * 1e6
 
     async def _receive(self) -> float:
-        transport = _opened(_Recording(self._blob))
+        transport = opened(Recording(self._blob))
         left, start = self._n, time.process_time()
         while left:
             left -= len(await transport.receive())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import subprocess
@@ -64,7 +65,7 @@ def packages(subject: Subject) -> tuple[str, ...]:
     assert spec.origin is not None
     for line in Path(spec.origin).read_text(encoding="utf-8").splitlines():
         if line.startswith("PACKAGES = "):
-            names: tuple[str, ...] = eval(line.removeprefix("PACKAGES = "), {})
+            names: tuple[str, ...] = ast.literal_eval(line.removeprefix("PACKAGES = "))
             return names
     raise LookupError(f"{subject.module} names no PACKAGES")
 

@@ -7,9 +7,7 @@ for as many units as keep it busy for about as long as the others.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import attrs
 
@@ -17,7 +15,6 @@ from . import frames
 from .frames import AUDIO, TEXT, TRANSCRIPT, Frame
 
 DELTAS = 200  # a response: some ten seconds of speech
-TRACE = Path(__file__).with_name("trace.jsonl")
 
 
 @attrs.frozen(kw_only=True)
@@ -113,9 +110,3 @@ WORKLOADS: dict[str, Workload] = {
         ),
     ]
 }
-
-
-def trace() -> list[Frame]:
-    """The frames of a recorded session: turn after turn, with barge-ins and tool calls."""
-    with TRACE.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]

@@ -1,0 +1,148 @@
+"""What the server sends, and that a subject which delivers too little is found out."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bench import peers, plot, report, throughput
+from bench.__main__ import main
+from bench.peers import Subject
+from bench.server import _frame_size, _framed
+from bench.workloads import WORKLOADS
+from meerkat_rt.providers.openai import decoding
+from meerkat_rt.turn import ports
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_frames_are_ones_that_we_understand(name: str) -> None:
+    workload = WORKLOADS[name]
+    messages = list(workload.messages(2))
+    assert len(messages) == 2 * workload.events
+    for message in messages:
+        assert b"@" not in message
+        for event in decoding.decode(message):
+            assert not isinstance(event, (ports.ProtocolFault, ports.UnknownFrame))
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_ids_are_unique_where_they_must_be(name: str) -> None:
+    events = [json.loads(message) for message in WORKLOADS[name].messages(3)]
+    ids = [event["event_id"] for event in events]
+    assert len(set(ids)) == len(ids)
+    begun = [event for event in events if event["type"] == "response.created"]
+    assert len({event["response"]["id"] for event in begun}) == 3
+
+
+@pytest.mark.parametrize("name", ["text", "mix", "audio-8k"])
+def test_a_workload_says_what_it_carries(name: str) -> None:
+    workload = WORKLOADS[name]
+    text = audio = 0
+    for message in workload.messages(1):
+        for event in decoding.decode(message):
+            if isinstance(event, (ports.TextDelta, ports.TranscriptDelta)):
+                text += len(event.delta)
+            elif isinstance(event, ports.AudioDelta):
+                audio += len(event.data)
+    assert (text, audio) == (workload.text, workload.audio)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_frame_sizes(size: int) -> None:
+    framed = _framed(bytes(size))
+    assert _frame_size(memoryview(framed + b"more")) == len(framed)
+
+
+OURS = Subject("meerkat")
+
+
+def run(tmp_path: Path, names: list[str], subjects: list[Subject]) -> throughput.Throughput:
+    return throughput.run(
+        names, tmp_path, repetitions=3, seconds=0.01, step=lambda _: None, subjects=subjects
+    )
+
+
+def test_a_run_measures_and_checks_what_was_delivered(tmp_path: Path) -> None:
+    found = run(tmp_path, ["text"], [OURS, Subject("openai_client", "openai")])
+    samples = found.samples["text"]["meerkat"]
+    assert not samples.failed
+    assert len(samples.cpu) == len(samples.rate) == 3
+    assert min(samples.cpu + samples.rate) > 0
+    assert "trio" in found.versions["meerkat"]
+    assert "setup" in found.missing["openai"]
+
+
+def test_a_subject_that_loses_events_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        throughput.Worker,
+        "_answer",
+        lambda *_: {"cpu": 1.0, "wall": 1.0, "text": 3, "audio": 0, "versions": {}},
+    )
+    samples = run(tmp_path, ["text"], [OURS]).samples["text"]["meerkat"]
+    assert re.search(r"delivered 3 of \d+ of the text", samples.failed)
+    assert not samples.cpu
+
+
+def test_a_subject_that_cannot_start_is_missing(tmp_path: Path) -> None:
+    found = run(tmp_path, ["text"], [Subject("no_such_subject")])
+    assert found.missing == {"no-such-subject": "the process has ended"}
+    assert found.samples == {"text": {}}
+
+
+def test_what_subjects_need_is_read_without_importing_them() -> None:
+    for subject in peers.SUBJECTS:
+        if subject.environment is not None:
+            assert peers.packages(subject)
+        assert report.note_of(subject.module)
+    assert "agents" not in sys.modules
+
+
+def test_an_environment_counts_once_it_is_complete(tmp_path: Path) -> None:
+    subject = Subject("openai_client", "openai")
+    assert peers.interpreter(subject, tmp_path) is None
+    (tmp_path / "openai").mkdir()
+    assert peers.interpreter(subject, tmp_path) is None
+    (tmp_path / "openai" / "ready").touch()
+    assert peers.interpreter(subject, tmp_path) is not None
+
+
+def test_the_cache_is_where_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(peers.ENVIRONMENT_VARIABLE, str(tmp_path / "variable"))
+    assert peers.cache(tmp_path / "option") == tmp_path / "option"
+    assert peers.cache(None) == tmp_path / "variable"
+    monkeypatch.delenv(peers.ENVIRONMENT_VARIABLE)
+    assert peers.cache(None) == peers.DEFAULT_CACHE
+
+
+def stored(path: Path, cpu: float) -> Path:
+    row = {"meerkat": {"cpu": [cpu] * 3}, "floor": {"cpu": [2.0] * 3}}
+    path.write_text(json.dumps({"throughput": {"mix": row}}), encoding="utf-8")
+    return path
+
+
+def test_compare(tmp_path: Path) -> None:
+    before, after = stored(tmp_path / "a.json", 8.0), stored(tmp_path / "b.json", 4.0)
+    done = CliRunner().invoke(main, ["--compare", str(before), str(after)])
+    assert done.exit_code == 0
+    assert "-50 %" in done.output
+
+
+def test_pictures_are_svg(tmp_path: Path) -> None:
+    samples = {"cpu": [4.0, 4.0, 4.0]}
+    found = {"date": "2026-01-01T00:00", "throughput": {"mix": {"a<b": samples, "drain": samples}}}
+    picture = plot.svg(found)
+    assert picture.startswith("<svg")
+    assert "a&lt;b" in picture
+    assert "250,000" in picture
+    assert "drain" not in picture
+    with pytest.raises(ValueError, match="SVG"):
+        plot.write(found, tmp_path / "run.png")
+    done = CliRunner().invoke(main, ["--plot", str(tmp_path / "run.png")])
+    assert done.exit_code == 2
