@@ -100,7 +100,7 @@ class WebSocketPeer:
         if data is None:
             return True  # told to stop reading
         if data:
-            self._protocol.receive_data(data)
+            self._protocol.receive_data(bytes(data))
         else:
             self._protocol.receive_eof()
         for event in self._protocol.events_received():
