@@ -364,7 +364,7 @@ class Hearing:
     def _moved(self, part: Part, now: float) -> None:
         response = self._slot.live[part.response_id]
         if response.phase is ResponsePhase.ENDED:
-            if self.unheard(response):
+            if part.unheard or self.unheard(response):
                 self.expect(response, now)
             else:
                 self._ctx.deadlines.set(("heard", response.id), now)

@@ -23,12 +23,13 @@ NAMES = {
 def test_the_names_are_these():
     expected = {
         *("ActionSweep", "CancellationFailed", "ClientGone", "CloseFrame", "Exploration"),
-        *("ExplorationFailed", "Failure", "HarnessError", "Leak", "MessageInPlay"),
+        *("ExplorationFailed", "Failure", "GeminiPeer", "HarnessError", "Leak", "MessageInPlay"),
         *("NotQuiescent", "OpenAIPeer", "Place", "QuiescenceBaseline", "Received", "Recipe"),
         *("Report", "ResponseInPlay", "RunResult", "Schedule", "ScriptError", "ScriptMismatch"),
         *("ScriptTimeout", "ScriptUnfinished", "ScriptedPeer", "StallWatch", "Trial"),
         *("UnsupportedTrio", "WebSocketPeer", "Wire", "WireStream", "assert_quiescent"),
-        *("cancel_everywhere", "explore", "explore_nearby", "make_wire", "openai_peer"),
+        *("cancel_everywhere", "explore", "explore_nearby", "gemini_peer", "make_wire"),
+        *("openai_peer",),
         *("own_order", "played", "quiescence_baseline", "quiescent_after", "replay"),
         *("selfcheck", "virtual_clock"),
     }

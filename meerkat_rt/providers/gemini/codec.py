@@ -89,14 +89,19 @@ class GeminiCodec:
         self._activity_told(message)
         if message.server_content is not None:
             self._content(message.server_content, frame)
-        if message.usage_metadata is not None:
-            turns.counted(_usage(message.usage_metadata))
+        usage = None if message.usage_metadata is None else _usage(message.usage_metadata)
+        # It belongs to the turn that this message begins, if it begins one.
+        later = message.server_content is None and message.tool_call is not None
+        if usage is not None and not later:
+            turns.counted(usage)
         if message.server_content is not None:
             self._ends(message.server_content)
         if message.tool_call_cancellation is not None:
             self._revoked(message.tool_call_cancellation.ids or ())
         if message.tool_call is not None:
             self._called(message.tool_call.function_calls or ())
+        if usage is not None and later:
+            turns.counted(usage)
         turns.report_usage()
         if (update := message.session_resumption_update) is not None:
             handle = (update.new_handle or None) if update.resumable else None

@@ -40,12 +40,13 @@ _HARMLESS = frozenset({"", "TURN_COMPLETE_REASON_UNSPECIFIED", "NEED_MORE_INPUT"
 class UserTurn:
     """What the user is saying, or said last.
 
-    `evident`: there is a sign of it besides the model's answer.
+    `evident`: there is a sign of it besides the model's answer.  `answered`: that has begun.
     """
 
     item_id: str
     evident: bool = False
     committed: bool = False
+    answered: bool = False
     words: list[str] = attrs.field(factory=list)
 
 
@@ -172,6 +173,10 @@ class Turns:
     def _settle_answered(self) -> None:
         """What the user said before the answer is final; what was not answered yet goes on."""
         self._settle_earlier()
+        if self._user is not None and self._user.answered:
+            self._settle_newest()
+
+    def _settle_newest(self) -> None:
         if self._user is not None and self._user.committed:
             self._settle(self._user)
             self._user = None
@@ -193,7 +198,7 @@ class Turns:
             if self._earlier is not None:
                 self._settle_earlier()
             else:
-                self._settle_answered()
+                self._settle_newest()
 
     def voice(self, *, began: bool, at_ms: int) -> None:
         """The provider heard the user begin or stop."""
@@ -222,6 +227,8 @@ class Turns:
             if self._user is None and self._audio_sent and not asked:
                 self._open_user(evident=False)
             self._commit_user(inferred=True)
+        if self._user is not None and self._user.committed:
+            self._user.answered = True
         self._settle_earlier()
         if not self._in_turn:
             self._usage = self._counted = None
