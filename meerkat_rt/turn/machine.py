@@ -61,52 +61,13 @@ class SessionMachine:
         self._output = OutputSide(self._ctx, self._items, self._slot, self._tools, self._hearing)
         self._closed = False
         self._server_tools = ServerTools(self._ctx)
-        out, user = self._output, self._input
-        self._on: dict[type, Callable[[Any, float], None]] = {
-            ports.AudioDelta: out.audio_delta,
-            ports.TranscriptDelta: out.transcript_delta,
-            ports.TextDelta: out.text_delta,
-            ports.TranscriptDone: out.transcript_done,
-            ports.TextDone: out.text_done,
-            ports.AudioDone: out.audio_done,
-            ports.ResponseBegan: out.began,
-            ports.ResponseInterrupted: user.response_interrupted,
-            ports.OutputItemBegan: out.item_began,
-            ports.OutputItemEnded: out.item_began,
-            ports.OutputProgress: out.progress,
-            ports.ToolCalled: out.tool_called,
-            ports.ResponseEnded: out.ended,
-            ports.SpeechStarted: user.speech_started,
-            ports.SpeechStopped: user.speech_stopped,
-            ports.InputCommitted: user.committed,
-            ports.InputCleared: user.cleared,
-            ports.InputTranscriptDelta: user.transcript_delta,
-            ports.InputTranscriptDone: user.transcript_done,
-            ports.InputTranscriptFailed: user.transcript_failed,
-            ports.ItemAdded: self._item_added,
-            ports.ItemTruncated: self._item_truncated,
-            ports.ItemDeleted: self._item_deleted,
-            ports.ToolCallsRevoked: self._calls_revoked,
-            ports.ServerToolProgress: self._server_tools.progress,
-            ports.SessionUpdated: self._session_updated,
-            ports.ProviderError: self._provider_error,
-            ports.CommandRefused: self._command_refused,
-            ports.RateLimits: self._rate_limits,
-            ports.UsageReported: self._usage_reported,
-            ports.UnknownFrame: self._unknown_frame,
-            ports.ProtocolFault: self._protocol_fault,
-            # The handshake's, or the runtime's own affair:
-            ports.SessionCreated: self._ignore,
-            ports.GoingAway: self._ignore,
-            ports.ResumptionUpdated: self._ignore,
-            ports.SeedAcknowledged: self._ignore,
-        }
+        self._on = _Handlers(self)
         self._at: dict[str, Callable[[str, float], None]] = {
             "nudge": self._slot.on_nudge,
             "request": self._slot.on_request_deadline,
             "retry": self._on_retry,
             "unwanted": self._on_unwanted,
-            "cancel": out.on_cancel_deadline,
+            "cancel": self._output.on_cancel_deadline,
             "heard": self._hearing.on_heard,
             "tool": self._tools.on_deadline,
             "command": self._on_command_deadline,
@@ -471,3 +432,59 @@ class SessionMachine:
         sent = self._ctx.expire(ref)
         if sent is not None and sent.name in (CommandName.TRUNCATE, CommandName.DELETE):
             self._hearing.truncations.expired(sent)
+
+
+_HANDLERS: dict[type, Callable[[Any], Callable[[Any, float], None]]] = {
+    ports.AudioDelta: lambda m: m._output.audio_delta,
+    ports.TranscriptDelta: lambda m: m._output.transcript_delta,
+    ports.TextDelta: lambda m: m._output.text_delta,
+    ports.TranscriptDone: lambda m: m._output.transcript_done,
+    ports.TextDone: lambda m: m._output.text_done,
+    ports.AudioDone: lambda m: m._output.audio_done,
+    ports.ResponseBegan: lambda m: m._output.began,
+    ports.ResponseInterrupted: lambda m: m._input.response_interrupted,
+    ports.OutputItemBegan: lambda m: m._output.item_began,
+    ports.OutputItemEnded: lambda m: m._output.item_began,
+    ports.OutputProgress: lambda m: m._output.progress,
+    ports.ToolCalled: lambda m: m._output.tool_called,
+    ports.ResponseEnded: lambda m: m._output.ended,
+    ports.SpeechStarted: lambda m: m._input.speech_started,
+    ports.SpeechStopped: lambda m: m._input.speech_stopped,
+    ports.InputCommitted: lambda m: m._input.committed,
+    ports.InputCleared: lambda m: m._input.cleared,
+    ports.InputTranscriptDelta: lambda m: m._input.transcript_delta,
+    ports.InputTranscriptDone: lambda m: m._input.transcript_done,
+    ports.InputTranscriptFailed: lambda m: m._input.transcript_failed,
+    ports.ItemAdded: lambda m: m._item_added,
+    ports.ItemTruncated: lambda m: m._item_truncated,
+    ports.ItemDeleted: lambda m: m._item_deleted,
+    ports.ToolCallsRevoked: lambda m: m._calls_revoked,
+    ports.ServerToolProgress: lambda m: m._server_tools.progress,
+    ports.SessionUpdated: lambda m: m._session_updated,
+    ports.ProviderError: lambda m: m._provider_error,
+    ports.CommandRefused: lambda m: m._command_refused,
+    ports.RateLimits: lambda m: m._rate_limits,
+    ports.UsageReported: lambda m: m._usage_reported,
+    ports.UnknownFrame: lambda m: m._unknown_frame,
+    ports.ProtocolFault: lambda m: m._protocol_fault,
+    # The handshake's, or the runtime's own affair:
+    ports.SessionCreated: lambda m: m._ignore,
+    ports.GoingAway: lambda m: m._ignore,
+    ports.ResumptionUpdated: lambda m: m._ignore,
+    ports.SeedAcknowledged: lambda m: m._ignore,
+}
+
+
+class _Handlers(dict[type, "Callable[[Any, float], None]"]):
+    """Who takes which event, bound when the first of its kind comes.
+
+    An idle session, of which there may be thousands, does not hold three dozen bound methods.
+    """
+
+    def __init__(self, machine: SessionMachine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def __missing__(self, kind: type) -> Callable[[Any, float], None]:
+        handler = self[kind] = _HANDLERS[kind](self._machine)
+        return handler

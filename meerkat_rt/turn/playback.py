@@ -115,8 +115,10 @@ class PlaybackLedger:
     def advance(self, now: float) -> None:
         """Let the estimated position move on to `now`."""
         elapsed = now - self._played_until
-        self._played_until = max(now, self._played_until)
-        if self.reported or elapsed <= 0:
+        if elapsed <= 0:
+            return
+        self._played_until = now
+        if self.reported:
             return
         budget = elapsed * self._rate
         for part in self._parts.values():
@@ -134,7 +136,8 @@ class PlaybackLedger:
     def deliver(self, part: Part, n_bytes: int, now: float) -> None:
         """The application took that much of the part."""
         self.advance(now)
-        part.delivered = min(part.received, part.delivered + n_bytes)
+        delivered = part.delivered + n_bytes
+        part.delivered = min(part.received, delivered)
 
     def skip(self, part: Part, n_bytes: int, now: float) -> None:
         """That much of the part was dropped and will never be played."""
@@ -166,6 +169,8 @@ class PlaybackLedger:
         if self.reported:
             return None
         self.advance(now)
+        if not last.cut and last.delivered < last.received:
+            return None  # as the walk below would find, at its end
         waiting = 0.0
         for part in self._parts.values():
             if part.delivered < part.received:

@@ -299,9 +299,7 @@ class OpenAIDialect:
         """Nothing: the provider tells itself what becomes of a command."""
         return ()
 
-    def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
-        """Events of one frame.  Never raises."""
-        return decoding.decode(frame)
+    decode = staticmethod(decoding.decode)
 
     def encode(self, command: ProviderCommand) -> Sequence[bytes]:
         """Frames of one command, each with the command's reference.
