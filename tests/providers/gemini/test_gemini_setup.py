@@ -491,7 +491,9 @@ def test_any_change_takes_a_resumed_session_if_the_model_has_it_at_all():
 def test_the_profile_promises_nothing_that_the_protocol_lacks(mode, model):
     profile = dialect(mode, model=model).profile
     can = profile.capabilities
-    assert not (can.truncate_supported or can.nudge_supported or can.video_supported)
+    assert not can.truncate_supported
+    assert not can.nudge_supported
+    assert not can.video_supported
     assert can.interrupt_supported is (mode is EXPLICIT)
     assert can.declared_turns is (mode is EXPLICIT)
     assert can.audio_input_format.sample_rate_hz == 16_000
