@@ -11,6 +11,12 @@ from __future__ import annotations
 
 from .clock import StallWatch as StallWatch
 from .clock import virtual_clock as virtual_clock
+from .everywhere import ActionSweep as ActionSweep
+from .everywhere import CancellationFailed as CancellationFailed
+from .everywhere import Failure as Failure
+from .everywhere import Report as Report
+from .everywhere import cancel_everywhere as cancel_everywhere
+from .everywhere import replay as replay
 from .explore import Exploration as Exploration
 from .explore import ExplorationFailed as ExplorationFailed
 from .explore import explore as explore
@@ -42,12 +48,7 @@ from .scripted_peer import ScriptMismatch as ScriptMismatch
 from .scripted_peer import ScriptTimeout as ScriptTimeout
 from .scripted_peer import ScriptUnfinished as ScriptUnfinished
 from .scripted_peer import played as played
-from .sweep import ActionSweep as ActionSweep
-from .sweep import CancellationFailed as CancellationFailed
-from .sweep import Failure as Failure
-from .sweep import Report as Report
-from .sweep import cancel_everywhere as cancel_everywhere
-from .sweep import replay as replay
+from .sweep.case import Case as Case
 from .trial import Scenario as Scenario
 from .trial import Trial as Trial
 from .trial import Verify as Verify

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from .everywhere import Failure
 from .recipe import Recipe
 from .run import Checks, RunResult, many_runs, run_once
-from .sweep import Failure
 from .trial import CANCEL
 
 if TYPE_CHECKING:

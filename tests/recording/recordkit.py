@@ -7,23 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import runtimekit
-import scenarios
-import stage
 from turnkit import Hand
 
 from meerkat_rt.recording import FlightRecorder, ReplayReport, replay
 from meerkat_rt.testing.run import run_once
+from meerkat_rt.testing.scenarios import SCENARIOS, stage
 
 
 def play_scenario(monkeypatch: Any, name: str, recorder: FlightRecorder) -> None:
     """One scenario of the runtime's, uninterrupted, with a recorder on."""
     recorded(monkeypatch, recorder)
-    scenario = scenarios.SCENARIOS[name]
-
-    async def play(trial: Any) -> None:
-        await scenario.play(trial, "memory", "websockets")
-
-    result = run_once(play)
+    result = run_once(SCENARIOS[name].on())
     assert not result.violations, result.violations
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 import pytest
-import scenarios
 import trio
 from hypothesis import HealthCheck, given, settings
 from recordkit import RecordedHand, healthy, play_scenario, recorded
@@ -29,6 +28,7 @@ from meerkat_rt.embedded import EmbeddedProvider, ServerOptions
 from meerkat_rt.recording import FlightRecorder, Verdict, replay
 from meerkat_rt.testing import Trial, cancel_everywhere
 from meerkat_rt.testing.openai_peer import OpenAIPeer
+from meerkat_rt.testing.scenarios import SCENARIOS
 
 SAYS = {
     "a_user_turn_and_its_spoken_answer": {"TurnCommitted", "OutputAudioChunk", ">SettleRequest"},
@@ -93,10 +93,7 @@ def test_cancelled_anywhere_a_recorded_session_leaves_nothing_and_its_recording_
 ) -> None:
     recorder = FlightRecorder(tmp_path / "flight.rec")
     recorded(monkeypatch, recorder)
-    scenario = scenarios.SCENARIOS[name]
-
-    async def playing(trial: Trial) -> None:
-        await scenario.play(trial, "memory", "websockets")
+    scenario = SCENARIOS[name]
 
     def verify(trial: Trial) -> list[str]:
         status = recorder.status
@@ -106,7 +103,7 @@ def test_cancelled_anywhere_a_recorded_session_leaves_nothing_and_its_recording_
         return [] if report.verdict is Verdict.SAME and report.ended else [str(report)]
 
     report = cancel_everywhere(
-        playing, repeat=1, sample=50, verify=verify, max_unwind=scenario.unwind + 0.05
+        scenario.on(), repeat=1, sample=50, verify=verify, max_unwind=scenario.unwind + 0.05
     )
     assert report.sweeps[0].points > 20
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import trio
 from runtimekit import of, open_config, provider, serving, take, welcoming
-from scenarios import writing_server
 from turnkit import Hand, p, settings
 
 from meerkat_rt import RealtimeTextChunk, errors, open_session
@@ -21,6 +20,7 @@ from meerkat_rt.recording import file as files
 from meerkat_rt.recording import recorder as room
 from meerkat_rt.recording.machine import INPUTS
 from meerkat_rt.testing import assert_quiescent
+from meerkat_rt.testing.scenarios.openai_turns import writing_server
 from meerkat_rt.turn.machine import SessionMachine
 
 

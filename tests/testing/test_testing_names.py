@@ -7,9 +7,9 @@ import inspect
 import meerkat_rt.testing
 
 MODULES = {
-    *("clock", "descriptors", "openai_frames", "openai_response"),
+    *("clock", "descriptors", "everywhere", "openai_frames", "openai_response"),
     *("places", "plugin", "probe", "quiescence", "recipe", "run", "scheduler", "scripted_peer"),
-    *("sweep", "trial", "websocket_peer", "wires"),
+    *("scenarios", "sweep", "trial", "websocket_peer", "wires"),
 }
 CONSTANTS = {"WIRES", "Scenario", "Verify", "WireName"}
 NAMES = {
@@ -22,7 +22,7 @@ NAMES = {
 
 def test_the_names_are_these():
     expected = {
-        *("ActionSweep", "CancellationFailed", "ClientGone", "CloseFrame", "Exploration"),
+        *("ActionSweep", "CancellationFailed", "Case", "ClientGone", "CloseFrame", "Exploration"),
         *("ExplorationFailed", "Failure", "GeminiPeer", "HarnessError", "Leak", "MessageInPlay"),
         *("NotQuiescent", "OpenAIPeer", "Place", "QuiescenceBaseline", "Received", "Recipe"),
         *("Report", "ResponseInPlay", "RunResult", "Schedule", "ScriptError", "ScriptMismatch"),

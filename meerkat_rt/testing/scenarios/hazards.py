@@ -1,22 +1,28 @@
 """The twelve ways in which peers of this runtime were seen to break when something is cancelled.
 
-Each is a scenario of the sweep (`scenarios`), so it is cancelled at every step besides what it
-shows by itself.  Three belong to reconnection, which a session does not do by itself; here they
-have the form that they can take with one connection.
+Each is a scenario of the sweep, so it is cancelled at every step besides what it shows by itself.
+Three belong to reconnection; here they have the form that they can take with one connection.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
-from runtimekit import take
-from scenarios import TONE, slow, until
-from stage import scenario
 
-from meerkat_rt import Lost, RealtimeSession, RealtimeTextChunk, Superseded, errors, tool
-from meerkat_rt.model import events as ev
-from meerkat_rt.testing.openai_peer import OpenAIPeer
+from ...model import events as ev
+from ...model.media import RealtimeTextChunk
+from ...runtime import errors
+from ...runtime.tools import tool
+from ...turn.effects import Lost, Superseded
+from .openai import TONE, read_out, scenarios_of, slow, take
+from .stage import this_session
 
-_sessions: list[RealtimeSession] = []
+if TYPE_CHECKING:
+    from ...runtime.session import RealtimeSession
+    from ..openai_peer import OpenAIPeer
+
+case = scenarios_of("hazards")
 
 
 # ---------------------------------------------------------------- 1: a tool closes its own session
@@ -24,7 +30,7 @@ _sessions: list[RealtimeSession] = []
 
 async def say_goodbye() -> str:
     """End the conversation."""
-    await _sessions[-1].aclose()
+    await this_session().aclose()
     raise AssertionError("a tool outlived its session")
 
 
@@ -34,12 +40,10 @@ async def two_calls(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@scenario(two_calls, tools=[say_goodbye])
+@case(two_calls, tools=[say_goodbye])
 async def hazard_01_two_tools_close_their_own_session(session: RealtimeSession) -> None:
-    _sessions.append(session)
     await session.create_response()
-    while await session.next_event() is not None:
-        pass
+    await read_out(session)
     assert session.closed is None or session.closed.by is ev.ClosedBy.APPLICATION
 
 
@@ -52,7 +56,7 @@ async def no_goodbye(peer: OpenAIPeer) -> None:
     await trio.sleep(60)
 
 
-@scenario(no_goodbye, unwind=0.25)
+@case(no_goodbye, unwind=0.25)
 async def hazard_02_a_close_that_is_cancelled_still_closes(session: RealtimeSession) -> None:
     await session.send_audio(TONE)
     with trio.move_on_after(0.1):
@@ -74,7 +78,7 @@ async def slow_to_answer(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@scenario(slow_to_answer, greeted=False)
+@case(slow_to_answer, greeted=False)
 async def hazard_03_and_04_a_slow_dial(session: RealtimeSession) -> None:
     assert session.is_connected
 
@@ -82,7 +86,7 @@ async def hazard_03_and_04_a_slow_dial(session: RealtimeSession) -> None:
 # ---------------------------------------------------------------- 5: the peer stops reading
 
 
-@scenario(no_goodbye, unwind=0.25)
+@case(no_goodbye, unwind=0.25)
 async def hazard_05_the_peer_reads_nothing_while_we_close(session: RealtimeSession) -> None:
     for _ in range(50):
         await session.send_audio(TONE)
@@ -100,15 +104,14 @@ async def dropping(peer: OpenAIPeer) -> None:
     await peer.socket.drop()
 
 
-@scenario(dropping, ends=(errors.ConnectionReset,))
+@case(dropping, ends=(errors.ConnectionReset,))
 async def hazard_06_the_socket_drops_while_a_turns_end_is_awaited(
     session: RealtimeSession,
 ) -> None:
     request = await session.create_response()
     with trio.fail_after(2):
         assert isinstance(await request.outcome(), Lost)
-    while await session.next_event() is not None:
-        pass
+    await read_out(session)
     raise AssertionError("a lost connection looked like a clean end")
 
 
@@ -123,7 +126,7 @@ async def result_then_silence(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@scenario(result_then_silence, tools=[tool(slow, on_interrupt="finish_silently")])
+@case(result_then_silence, tools=[tool(slow, on_interrupt="finish_silently")])
 async def hazard_07_an_interrupt_between_a_result_and_what_follows_it(
     session: RealtimeSession,
 ) -> None:
@@ -145,7 +148,7 @@ async def silent_for_ever(peer: OpenAIPeer) -> None:
     await trio.sleep(300)
 
 
-@scenario(silent_for_ever, unwind=0.25, ends=(errors.TransportStalled,))
+@case(silent_for_ever, unwind=0.25, ends=(errors.TransportStalled,))
 async def hazard_08_a_server_that_falls_silent_is_noticed_by_a_timer(
     session: RealtimeSession,
 ) -> None:
@@ -167,13 +170,13 @@ async def late_response(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@scenario(late_response)
+@case(late_response)
 async def hazard_09_an_interrupt_before_the_response_exists(session: RealtimeSession) -> None:
     request = await session.create_response()
     await trio.sleep(0.5)
     await session.interrupt()
     assert isinstance(await request.outcome(), Superseded)
-    await until(session, ev.TurnCompleted)
+    await take(session, ev.TurnCompleted)
 
 
 # ---------------------------------------------------------------- 10: cancellation is swallowed
@@ -195,10 +198,10 @@ async def interrupted_call(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@scenario(interrupted_call, tools=[stubborn])
+@case(interrupted_call, tools=[stubborn])
 async def hazard_10_a_tool_that_swallows_its_cancellation(session: RealtimeSession) -> None:
     await session.create_response()
-    await until(session, ev.ToolCallRequested, ev.TurnCompleted)
+    await take(session, ev.ToolCallRequested, ev.TurnCompleted)
     await session.interrupt()
     (finished,) = (await take(session, ev.ToolCallFinished))[-1:]
     assert finished.outcome is ev.ToolOutcome.CANCELLED
@@ -227,7 +230,7 @@ async def disordered(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@scenario(disordered)
+@case(disordered)
 async def hazard_11_items_come_doubled_reordered_and_without_predecessor(
     session: RealtimeSession,
 ) -> None:
@@ -247,7 +250,7 @@ async def fatal_after_words(peer: OpenAIPeer) -> None:
     await peer.fail("session_expired")
 
 
-@scenario(fatal_after_words, ends=(errors.SessionExpired,))
+@case(fatal_after_words, ends=(errors.SessionExpired,))
 async def hazard_12_a_fatal_error_comes_after_what_was_queued(session: RealtimeSession) -> None:
     await session.send_input(RealtimeTextChunk("hello"))
     await trio.sleep(1)

@@ -1,0 +1,15 @@
+"""Sessions of this runtime as scenarios: what we promise, proved on your own machine.
+
+`python -m meerkat_rt.testing.sweep` runs them all.  Each module of the package registers a family
+of them when it is imported; a new family is a module with its name in the list below.
+"""
+
+from __future__ import annotations
+
+from . import closes as closes
+from . import hazards as hazards
+from . import interruptions as interruptions
+from . import openai_turns as openai_turns
+from . import openings as openings
+from . import tool_calls as tool_calls
+from .stage import SCENARIOS as SCENARIOS

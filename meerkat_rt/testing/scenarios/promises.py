@@ -1,0 +1,54 @@
+"""What must hold however a session has ended, whatever was done to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ...model import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..trial import Trial
+    from .stage import Witness
+
+
+def verify(trial: Trial) -> Iterable[str]:
+    """Everything that is wrong with how a run ended."""
+    witness: Witness = trial.keep.witness
+    if not all(wire.client.closed for wire in witness.taken):
+        yield "the socket is open"
+    if witness.session is None:
+        return
+    core, said = witness.session._core, witness.said
+    closings = [event for event in said if isinstance(event, ev.SessionClosed)]
+    if len(closings) != 1 or said[-1] is not closings[0]:
+        yield f"closing: {len(closings)} closing events in {len(said)}, the last is {said[-1:]}"
+    if witness.session.closed is None or witness.session.is_connected:
+        yield "closing: the session does not say that it is closed"
+    elif witness.session.closed.text == "internal error":
+        yield "a bug of the runtime ended the session"
+    sizes = {
+        **core.machine.ledger_sizes(),
+        "requests": len(core.requests),
+        "acknowledgements": len(core.acknowledgements),
+        "running calls": len(core.tools.running),
+    }
+    if remembered := {name: size for name, size in sizes.items() if size}:
+        yield f"still remembered: {remembered}"
+    yield from _unbalanced(said)
+
+
+def _unbalanced(said: list[Any]) -> Iterable[str]:
+    started = Counter(e.response_id for e in said if isinstance(e, ev.ResponseStarted))
+    ended = Counter(e.response_id for e in said if isinstance(e, ev.TurnCompleted))
+    if started != ended or set(started.values()) - {1}:
+        yield f"responses: started {dict(started)}, ended {dict(ended)}"
+    interrupted = Counter(e.response_id for e in said if isinstance(e, ev.Interrupted))
+    if set(interrupted.values()) - {1}:
+        yield f"interrupted {dict(interrupted)}"
+    called = Counter(e.call_id for e in said if isinstance(e, ev.ToolCallRequested))
+    finished = Counter(e.call_id for e in said if isinstance(e, ev.ToolCallFinished))
+    if called != finished or set(called.values()) - {1}:
+        yield f"calls: requested {dict(called)}, finished {dict(finished)}"

@@ -1,0 +1,251 @@
+"""Sessions as programs for a sweep: the stage on which every scenario of this package plays.
+
+A scenario is the body of one session against a scripted server.  Its region is the session's whole
+life as an application lives it; the server is outside and survives.  After each run the sweep
+checks that nothing is left, and `promises.verify` checks what the session has said.
+
+Besides being cancelled a session can be given other blows: its connection is "reset", or somebody
+calls "interrupt".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from ...model.media import RealtimeTurningMode
+from ...model.open_config import RealtimeSessionOpenConfig
+from ...runtime import errors
+from ...runtime.factories import open_session
+from ...runtime.limits import SessionLimits
+from ...runtime.ports import RealtimeSessionFactory
+from ...runtime.tools import ToolSet
+from ...transport import OpenStream
+from ..scripted_peer import ScriptError
+from ..sweep.case import Case
+from .promises import verify
+
+if TYPE_CHECKING:
+    from ...runtime.session import RealtimeSession
+    from ..trial import Trial
+    from ..wires import Wire, WireName
+
+PROVIDER_MANAGED = RealtimeTurningMode.PROVIDER_MANAGED
+EXPLICIT = RealtimeTurningMode.EXPLICIT_COMMIT
+PATIENCE = 30.0  # virtual seconds; then a body whose server was put off by a blow gives up
+
+Script = Callable[[Any], Awaitable[object]]
+"""What a server says and expects on one connection, from the upgrade on."""
+
+Body = Callable[["RealtimeSession"], Awaitable[object]]
+"""What an application does with an open session."""
+
+
+@attrs.frozen(kw_only=True)
+class Side:
+    """A provider as a scenario meets it: its scripted peer, and our factory for sessions with it.
+
+    `peer` plays a script at the server's end of a stream; `provider` takes what opens the
+    connections and the name of a transport; `config` gives the plainest open configuration.
+    """
+
+    peer: Callable[..., AbstractAsyncContextManager[Any]]
+    provider: Callable[[OpenStream, str], RealtimeSessionFactory]
+    config: Callable[[RealtimeTurningMode], RealtimeSessionOpenConfig]
+
+
+SCENARIOS: dict[str, Case] = {}
+"""Every scenario by its name, once the modules of the package have been imported."""
+
+
+class Witness:
+    """What one run came to: its connections, its session, and everything that it said."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.wires: list[Wire] = []  # one a connection; the first is there before it is dialled
+        self.taken: list[Wire] = []  # those that the session has got
+        self.session: RealtimeSession | None = None
+        self.said: list[Any] = []
+        self.gave_up = False  # the body waited longer than PATIENCE
+
+    @property
+    def wire(self) -> Wire:
+        """The newest connection."""
+        return self.wires[-1]
+
+    def watch(self, session: RealtimeSession) -> None:
+        """Note every event, read or not."""
+        self.session = session
+        lane = session._core.events
+        assert not lane._queue or not self.said
+        put = lane.put
+
+        def noted(events: Iterable[Any]) -> None:
+            events = list(events)
+            self.said += events
+            put(events)
+
+        self.said += lane._queue
+        lane.put = noted  # type: ignore[method-assign]
+
+
+_witness: ContextVar[Witness] = ContextVar("witness")
+
+
+def this_session() -> RealtimeSession:
+    """The session of the run, for tools and other code that is handed none."""
+    session = _witness.get().session
+    assert session is not None, "the session is not open yet"
+    return session
+
+
+def scenario(
+    *scripts: Script,
+    side: Side,
+    family: str,
+    unwind: float = 0.0,
+    ends: tuple[type[BaseException], ...] = (),
+    tools: Iterable[Any] = (),
+    mode: RealtimeTurningMode = PROVIDER_MANAGED,
+    config: RealtimeSessionOpenConfig | None = None,
+    limits: SessionLimits | None = None,
+    survives_reset: bool = False,
+    **opening: Any,
+) -> Callable[[Body], Body]:
+    """Put the body of a session among `SCENARIOS`, under its own name.
+
+    The first connection is served by the first of `scripts`, and so on; one more is refused.
+    `unwind`: virtual seconds within which the session must have ended after a cancellation.
+    `ends`: errors that it may end with.  `survives_reset`: a reset is not expected to end it.
+    `opening` goes to `open_session`.
+    """
+
+    def register(body: Body) -> Body:
+        async def play(trial: Trial, wire_name: WireName, transport: str) -> None:
+            witness = trial.keep.witness = Witness(trial)
+            _witness.set(witness)
+            trial.action("reset", lambda: witness.wire.reset(), ends=not survives_reset)
+            async with _servers(witness, scripts, side, wire_name) as open_stream:
+                with trial.region(), _blows(witness, ends):
+                    async with open_session(
+                        config or side.config(mode),
+                        provider=side.provider(open_stream, transport),
+                        tools=ToolSet(tools),
+                        limits=limits or SessionLimits(),
+                        **opening,
+                    ) as session:
+                        witness.watch(session)
+                        with trio.move_on_after(PATIENCE) as patience:
+                            await body(session)
+                        witness.gave_up = patience.cancelled_caught
+
+        name = body.__name__
+        if name in SCENARIOS:
+            raise ValueError(f"there are two scenarios called {name!r}")
+        SCENARIOS[name] = Case(
+            name=name,
+            family=family,
+            play=play,
+            verify=verify,
+            unwind=unwind,
+            # Of those that end by an error some never open, and there is nothing to interrupt.
+            blows=("reset",) if ends else ("reset", "interrupt"),
+        )
+        return body
+
+    return register
+
+
+@asynccontextmanager
+async def _servers(
+    witness: Witness, scripts: tuple[Script, ...], side: Side, wire_name: WireName
+) -> AsyncIterator[OpenStream]:
+    """Servers for the connections that the session opens, and what opens them."""
+    trial = witness.trial
+    witness.wires.append(trial.wire(wire_name))
+    over, wanted = trio.Event(), trio.Event()
+    trial.action("interrupt", wanted.set)
+    interrupting = trio.CancelScope()
+
+    async def interrupt() -> None:
+        with interrupting:
+            await wanted.wait()
+            if witness.session is not None:
+                with contextlib.suppress(errors.SessionClosedError):
+                    await witness.session.interrupt()
+
+    called, dialled = [trio.Event() for _ in scripts], list[int]()
+
+    # Not started by who dials: the servers are not the session's, and survive its cancellation.
+    async def serve(number: int) -> None:
+        async def forgiving(peer: Any) -> None:
+            try:
+                await scripts[number](peer)
+            except ScriptError:
+                if not trial.was_injected():
+                    raise
+                await peer.linger()  # a session that ends leaves the script, and wants its close
+
+        await called[number].wait()
+        if not over.is_set():
+            server = witness.wires[number].server
+            async with side.peer(server, forgiving, client_may_leave=True):
+                await over.wait()
+
+    async def open_stream(_host: str, _port: int) -> trio.abc.Stream:
+        number = len(dialled)
+        if number == len(scripts):
+            raise OSError("connection refused: there is no script for one more")
+        if number == len(witness.wires):
+            witness.wires.append(trial.wire(wire_name))
+        called[number].set()
+        dialled.append(number)
+        await trio.lowlevel.checkpoint()
+        witness.taken.append(witness.wires[number])
+        return witness.wires[number].client
+
+    async with trio.open_nursery() as nursery:
+        for number in range(len(scripts)):
+            nursery.start_soon(serve, number, name="server")
+        nursery.start_soon(interrupt, name="interrupter")
+        yield open_stream
+        over.set()
+        for each in called:
+            each.set()
+        interrupting.cancel("the session is over")
+
+
+@contextlib.contextmanager
+def _blows(witness: Witness, ends: tuple[type[BaseException], ...]) -> Iterator[None]:
+    """Take the errors that the scenario may end with, and those that a blow makes of it."""
+    trial = witness.trial
+    try:
+        yield
+    except (errors.LlmError, BaseExceptionGroup) as error:
+        cancelled: BaseException | None = None
+        found: BaseException | None = error
+        if isinstance(error, BaseExceptionGroup):  # a nursery of the body's
+            cancelled, found = error.split(trio.Cancelled)
+        if found is None or not all(
+            isinstance(leaf, ends) or (trial.was_injected() and isinstance(leaf, errors.LlmError))
+            for leaf in _leaves(found)
+        ):
+            raise
+        trial.ended_by(found)
+        if cancelled is not None:
+            raise cancelled from None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

@@ -1,0 +1,70 @@
+"""A scenario together with what a sweep of it needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..trial import Trial, Verify
+from ..wires import WIRES, WireName
+
+if TYPE_CHECKING:
+    from ..trial import Scenario
+
+TRANSPORTS = ("websockets", "trio-websocket")
+"""The transports of a session, as `transport.connector` names them."""
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """A scenario of the sweep command.
+
+    `play` gets the trial of one run, the kind of wire and the name of the transport.  A program
+    that has neither is wrapped by `Case.of`.  `unwind`: virtual seconds within which it must have
+    ended after a cancellation.  `blows`: the actions that it registers, besides "cancel".
+    `allowed`: exceptions that it may end with.  `verify`: its own invariants.
+    """
+
+    name: str
+    play: Callable[[Trial, WireName, str], Awaitable[object]]
+    family: str = ""
+    verify: Verify | None = None
+    unwind: float = 1.0
+    blows: tuple[str, ...] = ()
+    allowed: tuple[type[BaseException], ...] = ()
+    wires: tuple[WireName, ...] = WIRES
+    transports: tuple[str, ...] = TRANSPORTS
+
+    @classmethod
+    def of(cls, scenario: Scenario, *, verify: Verify | None = None, **settings: object) -> Case:
+        """A case of a plain scenario, which makes its own wires if it needs any."""
+
+        async def play(trial: Trial, _wire: WireName, _transport: str) -> None:
+            await scenario(trial)
+
+        name = str(getattr(scenario, "__name__", scenario))
+        return cls(
+            name=name,
+            play=play,
+            verify=verify,
+            wires=("memory",),
+            transports=("",),
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def on(self, wire: WireName = "memory", transport: str | None = None) -> Scenario:
+        """The scenario on one kind of wire, with one transport (the first, unless told)."""
+        chosen = self.transports[0] if transport is None else transport
+
+        async def play(trial: Trial) -> None:
+            await self.play(trial, wire, chosen)
+
+        play.__name__ = self.label(wire, chosen)
+        return play
+
+    def label(self, wire: WireName, transport: str) -> str:
+        """Its name, with the wire and the transport where it has several."""
+        several = len(self.wires) > 1 or len(self.transports) > 1
+        return f"{self.name} on {wire} with {transport}" if several else self.name

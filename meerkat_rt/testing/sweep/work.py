@@ -1,0 +1,107 @@
+"""One job of the command, done in this process."""
+
+from __future__ import annotations
+
+import shlex
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..everywhere import cancel_everywhere
+from ..explore import explore
+from .plan import Job
+from .sources import OURS, cases_of
+
+if TYPE_CHECKING:
+    from ..everywhere import Failure
+
+COMMAND = "python -m meerkat_rt.testing.sweep"
+_ENOUGH = 3  # failures of one job that are worth telling
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a job came to: how much was run, and a text for each failure."""
+
+    job: Job
+    points: int = 0
+    seeds: int = 0
+    runs: int = 0
+    failed: int = 0
+    failures: tuple[str, ...] = ()
+    seconds: float = 0.0  # real
+
+
+def do(job: Job) -> Outcome:
+    """Run a job.  What goes wrong with the job itself is a failure too."""
+    began = time.perf_counter()
+    try:
+        outcome = _explored(job) if job.seeds else _swept(job)
+    except Exception:
+        text = f"{job.case}: could not be swept\n{traceback.format_exc()}"
+        outcome = Outcome(job=job, failed=1, failures=(text,))
+    return attrs.evolve(outcome, seconds=time.perf_counter() - began)
+
+
+def _swept(job: Job) -> Outcome:
+    case = cases_of(job.source)[job.case]
+    report = cancel_everywhere(
+        case.on(job.wire, job.transport),
+        actions=job.actions,
+        sample=job.sample,
+        pairs=job.pairs,
+        repeat=job.repeat,
+        max_unwind=job.unwind,
+        allowed=case.allowed,
+        verify=case.verify,
+        check=False,
+    )
+    return Outcome(
+        job=job,
+        points=sum(sweep.points for sweep in report.sweeps),
+        runs=report.runs,
+        failed=len(report.failures),
+        failures=_told(job, report.scenario, report.failures),
+    )
+
+
+def _explored(job: Job) -> Outcome:
+    case = cases_of(job.source)[job.case]
+    assert job.sample is not None
+    result = explore(
+        case.on(job.wire, job.transport),
+        seeds=job.seeds,
+        points=job.sample,
+        action=job.actions[0],
+        max_unwind=job.unwind,
+        allowed=case.allowed,
+        verify=case.verify,
+        stop_after=_ENOUGH,
+        check=False,
+    )
+    return Outcome(
+        job=job,
+        seeds=len(job.seeds),
+        runs=result.runs,
+        failed=len(result.failures),
+        failures=_told(job, result.scenario, result.failures),
+    )
+
+
+def _told(job: Job, scenario: str, failures: list[Failure]) -> tuple[str, ...]:
+    return tuple(
+        f"{scenario}: {failure}\n    {replay_command(job, str(failure.recipe))}"
+        for failure in failures[:_ENOUGH]
+    )
+
+
+def replay_command(job: Job, recipe: str) -> str:
+    """The command that makes one failed run happen again."""
+    words = [] if job.source == OURS else [job.source]
+    words += ["--only", job.case, "--wire", job.wire]
+    if job.transport:
+        words += ["--transport", job.transport]
+    words += ["--unwind", f"{job.unwind:g}", "--replay", recipe]
+    return f"{COMMAND} {shlex.join(words)}"

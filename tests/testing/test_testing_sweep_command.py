@@ -1,0 +1,119 @@
+"""The sweep command: what it finds, runs, prints, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from meerkat_rt.testing import Trial
+from meerkat_rt.testing.scenarios import SCENARIOS
+from meerkat_rt.testing.sweep import Case
+from meerkat_rt.testing.sweep.__main__ import main
+from meerkat_rt.testing.sweep.plan import AMOUNTS, plan
+from meerkat_rt.testing.sweep.sources import OURS, NoScenarios, cases_of
+
+HERE = __name__
+
+
+async def sound(trial: Trial) -> None:
+    with trial.region():
+        await trio.sleep(1)
+
+
+async def unsound(trial: Trial) -> None:
+    with trial.region():
+        try:
+            await trio.sleep(1)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5)
+
+
+A_NUMBER = 7
+A_LIST = [sound, Case.of(unsound)]
+TWICE = {"one": sound, "two": sound}
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--processes", "1", *arguments], catch_exceptions=False)
+
+
+def test_a_sound_program_of_ones_own_passes_and_the_last_line_counts() -> None:
+    result = command("--quick", f"{HERE}:sound")
+    assert result.exit_code == 0, result.output
+    last = result.output.splitlines()[-1]
+    found = re.fullmatch(
+        r"1 scenarios, (\d+) points, 2 seeds, (\d+) runs, 0 failures, [\d.]+ s", last
+    )
+    assert found is not None, last
+    points, runs = map(int, found.groups())
+    assert 3 < points < runs
+
+
+def test_an_unsound_one_fails_and_its_own_command_replays_the_failure() -> None:
+    result = command("--quick", f"{HERE}:A_LIST")
+    assert result.exit_code == 1
+    assert "slow unwind: 5 s of virtual time" in result.output
+    assert not result.output.splitlines()[-1].startswith("2 scenarios, 0")
+    line = next(line for line in result.output.splitlines() if "--replay" in line)
+    again = command(*shlex.split(line.strip())[3:])
+    assert again.exit_code == 1
+    assert "slow unwind" in again.output
+
+
+def test_json_is_one_line_with_every_job() -> None:
+    result = command("--quick", "--json", "--only", "sound", f"{HERE}:A_LIST")
+    data = json.loads(result.stdout)
+    assert data["failures"] == 0
+    assert data["runs"] == sum(job["runs"] for job in data["jobs"])
+    assert {job["job"]["case"] for job in data["jobs"]} == {"sound"}
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("nowhere", "module:attribute"),
+        ("no.such.module:x", "No module named"),
+        (f"{HERE}:nothing", "no attribute 'nothing'"),
+        (f"{HERE}:A_NUMBER", "holds 'int'"),
+        (f"{HERE}:TWICE", "two scenarios are called 'sound'"),
+    ],
+)
+def test_a_source_that_is_none_says_why(source: str, why: str) -> None:
+    with pytest.raises(NoScenarios, match=why):
+        cases_of(source)
+    result = command("--quick", source)
+    assert result.exit_code == 2
+    assert why in result.output
+
+
+def test_a_pattern_that_fits_nothing_lists_what_there_is() -> None:
+    result = command("--only", "nothing", f"{HERE}:A_LIST")
+    assert result.exit_code == 2
+    assert "sound, unsound" in result.output
+
+
+def test_over_processes_the_result_is_the_same() -> None:
+    alone = json.loads(command("--quick", "--json", "--only", "idle").stdout)
+    two = CliRunner().invoke(
+        main, ["--quick", "--json", "--only", "idle", "--processes", "2"], catch_exceptions=False
+    )
+    both = json.loads(two.stdout)
+    for key in ("scenarios", "points", "seeds", "runs", "failures"):
+        assert alone[key] == both[key], key
+    assert alone["failures"] == 0
+
+
+@pytest.mark.parametrize("level", AMOUNTS)
+def test_every_level_sweeps_every_point_of_each_scenario(level: str) -> None:
+    jobs = plan(level, [(OURS, case) for case in SCENARIOS.values()])  # type: ignore[arg-type]
+    whole = {job.case for job in jobs if job.sample is None and job.actions == ("cancel",)}
+    assert whole == set(SCENARIOS)
+    for case in SCENARIOS.values():
+        settings = {(job.wire, job.transport) for job in jobs if job.case == case.name}
+        assert len(settings) == len(case.wires) * len(case.transports)
