@@ -102,18 +102,19 @@ class FrameScanner:
         while size - position >= 2:
             length = data[position + 1]
             if length < 126:
-                masked, start = 0, position + 2
+                start = position + 2
+            elif length & _MASKED:
+                # An error of the peer's, which ends the connection: the library says so at once.
+                self._owed = size - position
+                return position
             else:
-                masked, length = length & _MASKED, length & ~_MASKED
-                start = position + 2 + _EXTENDED.get(length, 0) + (4 if masked else 0)
+                start = position + 2 + _EXTENDED[length]
                 if start > size:
                     self._missing = start - size
                     return position
-                if length >= 126:
-                    extended = position + 2 + _EXTENDED[length]
-                    length = int.from_bytes(data[position + 2 : extended], "big")
+                length = int.from_bytes(data[position + 2 : start], "big")
             end = start + length
-            if data[position] == _FINAL_TEXT and length <= limit and not masked:
+            if data[position] == _FINAL_TEXT and length <= limit:
                 if end > size:
                     self._missing = end - size
                     return position

@@ -7,7 +7,7 @@ import random
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
 from websockets.extensions.permessage_deflate import PerMessageDeflate
@@ -180,6 +180,7 @@ def frames(draw: st.DrawFn) -> bytes:
     deflate=st.booleans(),
     close_after=st.one_of(st.none(), st.integers(0, 4)),
 )
+@example(recording=[b"\x81\x00", b"\x00\x80"], sizes=[], deflate=False, close_after=1)
 def test_same_as_the_library(
     recording: list[bytes], sizes: list[int], deflate: bool, close_after: int | None
 ) -> None:
