@@ -59,3 +59,13 @@ class TransportStalled(WithMessage):
     """The peer did not take what was written, or did not answer a ping, in time."""
 
     retryable: ClassVar[bool] = True
+
+
+@attrs.define(eq=False)
+class WorkerLost(WithMessage):
+    """A task of the session's own ended before the session did: a bug, or cancelled by somebody.
+
+    The session has ended with it, for it cannot live without.
+    """
+
+    retryable: ClassVar[bool] = True

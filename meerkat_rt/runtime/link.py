@@ -214,10 +214,9 @@ def _encoded(core: SessionCore, link: Link, commands: list[ProviderCommand]) -> 
 
 
 async def keep_alive(core: SessionCore, link: Link) -> None:
-    """Ping by the provider's policy; a ping without an answer ends the connection."""
+    """Ping by the provider's policy, which has one; no answer to a ping ends the connection."""
     profile = link.dialect.profile
-    if profile.ping_interval is None:
-        return
+    assert profile.ping_interval is not None
     while True:
         await trio.sleep(profile.ping_interval)
         pong = link.transport.ping()

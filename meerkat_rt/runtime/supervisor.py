@@ -20,8 +20,11 @@ import trio
 
 from ..model.events import ClosedBy, CloseReason
 from . import link as links
+from .errors import WorkerLost
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..providers.base import Opening
     from ..transport import Connector
     from .core import SessionCore
@@ -65,8 +68,17 @@ async def supervise(
                 await _release(core, link, hosts)
     finally:
         # Without a request only a bug of ours, or a start that failed, leads here.
-        core.request_close(CloseReason(by=ClosedBy.RUNTIME, text="internal error", clean=False))
-        core.finish()
+        text = "internal error: the supervisor ended before the session"
+        core.request_close(
+            CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), WorkerLost(text)
+        )
+        try:
+            # Has happened, unless the teardown did not get that far.
+            core.tools.close()
+            core.machine.close(trio.current_time())
+            core.step()
+        finally:
+            core.finish()
 
 
 async def _release(core: SessionCore, link: Link, hosts: trio.Nursery) -> None:
@@ -87,7 +99,7 @@ async def _serve(core: SessionCore, link: Link) -> None:
     link.held.clear()
     async with trio.open_nursery() as writing:
         if core.journal is not None:
-            writing.start_soon(core.journal.run, name="journal writer")
+            writing.start_soon(_vital, core, core.journal.run, name="journal writer")
         await _converse(core, link)
         if core.journal is not None:
             with trio.move_on_after(core.limits.store_grace):
@@ -97,12 +109,13 @@ async def _serve(core: SessionCore, link: Link) -> None:
 
 async def _converse(core: SessionCore, link: Link) -> None:
     async with trio.open_nursery() as io:
-        io.start_soon(links.receive, core, link, name="receiver")
-        io.start_soon(links.send, core, link, name="sender")
-        io.start_soon(links.keep_alive, core, link, name="keepalive")
+        io.start_soon(_vital, core, links.receive, core, link, name="receiver")
+        io.start_soon(_vital, core, links.send, core, link, name="sender")
+        if link.dialect.profile.ping_interval is not None:
+            io.start_soon(_vital, core, links.keep_alive, core, link, name="keepalive")
         async with trio.open_nursery() as producers:
-            producers.start_soon(core.run_timer, name="nudge timer")
-            producers.start_soon(core.tools.run, name="tool dispatch")
+            producers.start_soon(_vital, core, core.run_timer, name="nudge timer")
+            producers.start_soon(_vital, core, core.tools.run, name="tool dispatch")
             await core.close_requested.wait()
             core.machine.close(trio.current_time())
             core.step()
@@ -112,6 +125,22 @@ async def _converse(core: SessionCore, link: Link) -> None:
             with trio.move_on_after(core.limits.close_grace):
                 await links.say_goodbye(core, link)
         io.cancel_scope.cancel(reason="the session's connection is being cut")
+
+
+async def _vital(core: SessionCore, run: Callable[..., Awaitable[None]], *args: object) -> None:
+    """A task without which a session cannot live: it ends after a request to close, or is one.
+
+    Whether it was cancelled alone or failed: a session without a receiver, say, would wait for ever
+    and look alive.
+    """
+    try:
+        await run(*args)
+    finally:
+        if not core.close_requested.is_set():
+            worker = trio.lowlevel.current_task().name
+            text = f"internal error: the {worker} ended before the session"
+            reason = CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False)
+            core.request_close(reason, WorkerLost(text))
 
 
 async def _name_unresponsive_tools(core: SessionCore) -> None:

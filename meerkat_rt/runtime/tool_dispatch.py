@@ -110,9 +110,13 @@ class ToolDispatch:
                     self._wakeup = trio.Event()
                     await self._wakeup.wait()
         finally:
-            while self._starting:  # requested, but never begun
-                call = self._starting.popleft()
-                self._leave(call, self._stopped_report(call))
+            self.close()
+
+    def close(self) -> None:
+        """Nothing runs any more: calls that were requested and never begun have been stopped."""
+        while self._starting:
+            call = self._starting.popleft()
+            self._leave(call, self._stopped_report(call))
 
     async def _run_call(self, call: Call) -> None:
         current_call.set(call)

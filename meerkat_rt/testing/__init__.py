@@ -49,6 +49,7 @@ from .scripted_peer import ScriptTimeout as ScriptTimeout
 from .scripted_peer import ScriptUnfinished as ScriptUnfinished
 from .scripted_peer import played as played
 from .sweep.case import Case as Case
+from .targets import InjectedError as InjectedError
 from .trial import Scenario as Scenario
 from .trial import Trial as Trial
 from .trial import Verify as Verify

@@ -12,6 +12,7 @@ import trio
 
 from .recipe import Recipe
 from .run import Checks, RunResult, many_runs, run_once
+from .targets import expanded
 from .trial import CANCEL
 
 if TYPE_CHECKING:
@@ -138,14 +139,18 @@ def cancel_everywhere(
     idle: float = 0.0,
     max_steps: int = 50_000,
     check: bool = True,
+    spare: Sequence[str] = (),
     name: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Report:
     """Run a scenario once for each point of its region, doing something to it exactly there.
 
     A point is after every step of every task, and before the first step of every batch.  At each,
-    each of `actions` is fired in a run of its own: "cancel", which cancels the region, or whatever
-    the scenario registered with `Trial.action`.  After each run:
+    each of `actions` is fired in a run of its own: "cancel", which cancels the region; whatever the
+    scenario registered with `Trial.action` or `Trial.cancellable`; ``cancel(NAME)``, which cancels
+    the task of that name alone; ``raise(NAME)``, which raises an exception where that task stands
+    (`Trial.error` makes it).  A NAME may be a pattern: ``cancel(*)`` is each task that the region's
+    code spawned, but for those whose names fit a pattern in `spare`.  After each run:
 
     - no task spawned by the region's code is alive when the region has ended, whoever's nursery it
       is in;
@@ -160,10 +165,10 @@ def cancel_everywhere(
     - `verify(trial)` yields no line and fails no assertion.
 
     `sample` limits each action to that many points, chosen by a fixed seed and always including the
-    first and the last.  `pairs` adds that many runs in which a second action follows the first, at
-    a later point: a second blow during the teardown.  `seed` or `orders` runs it all under another
-    order of tasks than FIFO.  `idle` (real seconds) is for scenarios with real sockets.  `progress`
-    is called with the number of points done and to do.
+    first and the last; 0 is none, for the pairs alone.  `pairs` adds that many runs in which a
+    second action follows the first, at a later point: a second blow during the teardown.  `seed` or
+    `orders` runs it all under another order of tasks than FIFO.  `idle` (real seconds) is for
+    scenarios with real sockets.  `progress` is called with the number of points done and to do.
 
     Makes its own Trio loops, under a virtual clock: call it from a plain `def` test.
 
@@ -189,7 +194,7 @@ def cancel_everywhere(
     with many_runs():
         base = sweeper.survey()
         if not report.broken:
-            sweeper.sweep(base, actions, sample, pairs, progress)
+            sweeper.sweep(base, expanded(actions, base.eligible, spare), sample, pairs, progress)
     if check and report.failures:
         raise CancellationFailed(report)
     return report
@@ -246,7 +251,7 @@ class _Sweeper:
                 if sweep.stopped_early:
                     break
             else:
-                self._pairs(sweep, base, points, actions, pairs)
+                self._pairs(sweep, base, actions, pairs)
 
     def _one_point(self, sweep: ActionSweep, base: RunResult, point: int) -> None:
         first = self._run([(point, sweep.action)])
@@ -265,14 +270,13 @@ class _Sweeper:
         self,
         sweep: ActionSweep,
         base: RunResult,
-        points: Sequence[int],
         actions: Sequence[str],
         pairs: int,
     ) -> None:
         """A second action at some later point: most of them fall into the teardown."""
         chooser = random.Random(f"{sweep.action} {pairs}")
         for _ in range(pairs):
-            point = chooser.choice(points)
+            point = chooser.choice(base.eligible[sweep.action])
             # Where the second can go is known only from a run with the first.
             after_first = run_once(
                 self._scenario,
@@ -319,6 +323,8 @@ def _choose(base: RunResult, action: str, sample: int | None) -> list[int]:
         raise ValueError(f"action {action!r} cannot be fired at any point (actions: {known})")
     if sample is None or sample >= len(points):
         return points
+    if not sample:
+        return []
     chooser = random.Random(f"{action} {sample}")
     ends = {points[0], points[-1]}
     between = points[1:-1]

@@ -17,10 +17,13 @@ import trio.testing
 
 from . import places
 from .clock import THREAD_PATIENCE, StallWatch
-from .scheduler import about_to_raise
+from .scheduler import about_to_raise, can_raise_in, raise_in, run_in_scope
+from .targets import CANCEL_TASK, RAISE_IN_TASK, Target, name_of
 from .trial import REASON
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from .scheduler import Schedule
     from .trial import Trial
 
@@ -33,9 +36,12 @@ class Place:
     action: str
     beside: str  # "after a step of" or "before a step of" some task
     awaiting: tuple[str, ...]  # "task @ file:line" of every task of the region
+    target: str = ""  # the same of the one task that it was done to
+    ends: bool = False  # it is expected to end the region
 
     def __str__(self) -> str:
-        return f"{self.action} at point {self.point}, {self.beside}"
+        at = f", while {self.target}" if self.target else ""
+        return f"{self.action} at point {self.point}, {self.beside}{at}"
 
 
 class Probe(StallWatch):
@@ -77,6 +83,10 @@ class Probe(StallWatch):
         self.unfired = list(inject)
         self._next = self.unfired[0][0] if self.unfired else -1
         self._labels: dict[trio.lowlevel.Task, str] = {}
+        # The tasks that this run does something to, by name: each runs in a scope of its own.
+        targets = (Target.of(action) for _, action in inject)
+        self._wanted = {target.name for target in targets if target is not None}
+        self._scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}
         self._new_batch = True
         self._now = -1.0
         self._limiter: trio.CapacityLimiter | None = None
@@ -88,11 +98,27 @@ class Probe(StallWatch):
         point = self.points
         self.points += 1
         if self._survey and self.trial.in_region:
-            for name in self.trial.actions:
+            for name in (*self.trial.actions, *self._targeted()):
                 self.eligible.setdefault(name, []).append(point)
         if point == self._next:
             self._fire(point, self.unfired.pop(0)[1], beside, task)
             self._next = self.unfired[0][0] if self.unfired else -1
+
+    def _targeted(self) -> Iterable[str]:
+        """The actions on single tasks that are possible now."""
+        found: dict[str, None] = {}
+        for task in self._others():
+            name = name_of(task)
+            if str(Target(CANCEL_TASK, name)) in found:
+                continue  # of several the oldest is meant
+            found[str(Target(CANCEL_TASK, name))] = None
+            if can_raise_in(task):
+                found[str(Target(RAISE_IN_TASK, name))] = None
+        return found
+
+    def _others(self) -> Iterator[trio.lowlevel.Task]:
+        """The tasks of the region, but for the one that entered it; the oldest first."""
+        return (task for task, spawned_at in self.trial.region_tasks.items() if spawned_at)
 
     def _fire(self, point: int, name: str, beside: str, task: trio.lowlevel.Task) -> None:
         trial = self.trial
@@ -102,9 +128,26 @@ class Probe(StallWatch):
         awaiting = tuple(
             sorted(f"{self._labels[each]} @ {places.where(each)}" for each in trial.region_tasks)
         )
-        self.places.append(Place(point, name, f"{beside} {self._located(task)}", awaiting))
+        beside = f"{beside} {self._located(task)}"
         self.trace.append(f"inject {name}")
-        trial.actions[name].fire()
+        target = Target.of(name)
+        if target is None:
+            action = trial.actions[name]
+            self.places.append(Place(point, name, beside, awaiting, ends=action.ends))
+            action.fire()
+            return
+        chosen = next((each for each in self._others() if name_of(each) == target.name), None)
+        if chosen is None:
+            raise LookupError(f"there is no task {target.name!r} at point {point}")
+        where = f"{self._labels[chosen]} stood at {places.where(chosen)}"
+        self.places.append(Place(point, name, beside, awaiting, where))
+        if target.verb == CANCEL_TASK:
+            self._scopes[chosen].cancel(REASON)
+        elif can_raise_in(chosen):
+            trial.raised = trial.error()
+            raise_in(chosen, trial.raised)
+        else:
+            raise LookupError(f"task {target.name!r} is at no checkpoint at point {point}")
 
     def _located(self, task: trio.lowlevel.Task) -> str:
         label = self._labels[task]
@@ -126,6 +169,9 @@ class Probe(StallWatch):
         with contextlib.suppress(RuntimeError):  # spawned by nobody: a callback of the run loop
             if trio.lowlevel.current_task() in self.trial.region_tasks:
                 self.trial.region_tasks[task] = places.caller()
+                if name_of(task) in self._wanted:
+                    scope = self._scopes[task] = trio.CancelScope()
+                    run_in_scope(task, scope)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """Forget the task."""

@@ -157,7 +157,7 @@ def run_once(
 def _unwind(trial: Trial, probe: Probe) -> float | None:
     if trial.injected_at is None or trial.ended_at is None:
         return None
-    if not any(trial.actions[place.action].ends for place in probe.places):
+    if not any(place.ends for place in probe.places):
         return None
     return max(0.0, trial.ended_at - trial.injected_at)
 
@@ -177,7 +177,11 @@ def _violations(
         yield schedule.stopped
     stuck = probe.deadlock is not None or schedule.stopped is not None
     if error is not None and not stuck:
-        yield from (f"escaped: {_flat(leaf)}" for leaf in _leaves(error, checks.allowed))
+        yield from (
+            f"escaped: {_flat(leaf)}"
+            for leaf in _leaves(error, checks.allowed)
+            if leaf is not trial.raised
+        )
     yield from trial.leaks
     for wire in trial.wires:
         yield from (f"wire: {offence}" for offence in wire.offences)

@@ -13,10 +13,14 @@ Private API, all of it, each proved by behaviour in `selfcheck` before the first
 ``trio._core._run._r``                         the generator whose `shuffle` then permutes it
 ``trio._channel.MemoryChannelState``           subclassed, to learn of every memory channel opened
 ``Task._next_send``                            read, to see a `Cancelled` on its way to a task
+``Task.coro``                                  replaced before the first step, to put one task into
+                                               a cancel scope of its own
+``Task._abort_func``, ``Task._attempt_abort``  to raise an exception in the wait that a task is in,
+                                               as Trio itself raises `KeyboardInterrupt` there
 =============================================  =================================================
 
-The first two have been in Trio since 2019 for its own Hypothesis plugin.  Nothing else in this
-package needs anything that Trio does not document.
+The first two have been in Trio since 2019 for its own Hypothesis plugin, the last since 2017.
+Nothing else in this package needs anything that Trio does not document.
 """
 
 from __future__ import annotations
@@ -27,13 +31,14 @@ import importlib
 import random
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import trio
+import trio.testing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType, ModuleType
 
 Order = tuple[int, ...]
@@ -267,6 +272,42 @@ def about_to_raise(task: trio.lowlevel.Task) -> BaseException | None:
 
 
 ################################################################
+# One task alone
+################################################################
+
+
+def run_in_scope(task: trio.lowlevel.Task, scope: trio.CancelScope) -> None:
+    """Let a task that has not had its first step run inside a cancel scope of its own.
+
+    Cancelled, it ends as if it had returned.  The scope costs it no step.
+    """
+    wrapped: Any = _in_scope(task.coro, scope)
+    task.coro = wrapped
+
+
+async def _in_scope(coro: Coroutine[Any, Any, Any], scope: trio.CancelScope) -> Any:
+    with scope:
+        return await coro
+
+
+def can_raise_in(task: trio.lowlevel.Task) -> bool:
+    """Whether a task waits at a checkpoint where an exception can be raised now.
+
+    Not while it is about to run, and not in the shielded half of a bare `checkpoint`.
+    """
+    return task._abort_func is not None
+
+
+def raise_in(task: trio.lowlevel.Task, error: BaseException) -> None:
+    """Have the wait that a task is in raise `error`; see `can_raise_in`."""
+
+    def raise_it() -> NoReturn:
+        raise error
+
+    task._attempt_abort(raise_it)
+
+
+################################################################
 # The self-check
 ################################################################
 
@@ -283,6 +324,8 @@ def selfcheck() -> None:
     _check_order()
     _check_channels()
     _check_about_to_raise()
+    _check_run_in_scope()
+    _check_raise_in()
 
 
 def _check_order() -> None:
@@ -355,4 +398,75 @@ def _check_about_to_raise() -> None:
     if "selfcheck" not in instrument.reasons:
         raise UnsupportedTrio(
             f"trio {trio.__version__}: Task._next_send no longer shows a Cancelled on its way"
+        )
+
+
+class _OneTaskAlone(trio.abc.Instrument):
+    """Puts the task "chosen" into a scope, and does something once it waits."""
+
+    def __init__(self, do: Callable[[trio.lowlevel.Task, trio.CancelScope], object]) -> None:
+        self._do = do
+        self._scope = trio.CancelScope()
+        self._done = False
+        self.error: AttributeError | None = None
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        if task.name == "chosen":
+            run_in_scope(task, self._scope)
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task.name == "chosen" and not self._done:
+            self._done = True
+            # A hook that raises is dropped with a log message: an error must not get out.
+            try:
+                self._do(task, self._scope)
+            except AttributeError as error:
+                self.error = error
+
+
+def _ends_when(do: Callable[[trio.lowlevel.Task, trio.CancelScope], object]) -> list[str]:
+    """How a chosen task and another one end, if that is done to the chosen one."""
+    ended: list[str] = []
+
+    async def wait(name: str) -> None:
+        try:
+            await trio.sleep(1)
+            ended.append(f"{name} slept")
+        except KeyError:
+            ended.append(f"{name} raised")
+        except trio.Cancelled:
+            ended.append(f"{name} cancelled")
+            raise
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, "chosen", name="chosen")
+            nursery.start_soon(wait, "other", name="other")
+
+    instrument = _OneTaskAlone(do)
+    trio.run(main, instruments=[instrument], clock=trio.testing.MockClock(autojump_threshold=0))
+    return [*ended, *([str(instrument.error)] if instrument.error else [])]
+
+
+def _check_run_in_scope() -> None:
+    ended = _ends_when(lambda _, scope: scope.cancel("selfcheck"))
+    if ended != ["chosen cancelled", "other slept"]:
+        raise UnsupportedTrio(
+            f"trio {trio.__version__}: Task.coro no longer takes a coroutine of ours: {ended}"
+        )
+
+
+def _check_raise_in() -> None:
+    could: list[bool] = []
+
+    def do(task: trio.lowlevel.Task, _: trio.CancelScope) -> None:
+        could.append(can_raise_in(task))
+        raise_in(task, KeyError())
+        could.append(can_raise_in(task))
+
+    ended = _ends_when(do)
+    if (could, ended) != ([True, False], ["chosen raised", "other slept"]):
+        raise UnsupportedTrio(
+            f"trio {trio.__version__}: Task._abort_func and Task._attempt_abort no longer raise in "
+            f"a task that waits: {ended}"
         )

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from . import places
+from .targets import NOT_IN_RECIPES, InjectedError, Target
 from .wires import make_wire
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Trial:
         self.injected: str | None = None  # the first action that has been fired
         self.injected_at: float | None = None
         self.excused: str | None = None
+        # What ``raise(...)`` raises: a scenario may put something else here.
+        self.error: Callable[[], BaseException] = lambda: InjectedError("injected")
+        self.raised: BaseException | None = None  # that, once it has been raised
         # Every living task that the region's code spawned, into whichever nursery, with the line
         # that did it, and the region's own.
         self.region_tasks: dict[trio.lowlevel.Task, str] = {}
@@ -124,9 +128,24 @@ class Trial:
         that the region is expected to end soon after it, as after a cancellation; then the time
         that takes is bounded.  Registering a name again replaces it.
         """
-        if not name or set(name) & set("=:+\n"):
+        if not name or NOT_IN_RECIPES.search(name):
             raise ValueError(f"{name!r} does not fit into a recipe: no '=', ':', '+' or line ends")
+        if Target.of(name) is not None:
+            raise ValueError(f"{name!r} is the form of an action on a task")
         self.actions[name] = Action(fire, ends)
+
+    @contextlib.contextmanager
+    def cancellable(self, name: str) -> Iterator[trio.CancelScope]:
+        """A block that a sweep may cancel by itself, at every point at which it runs.
+
+        The action is called `name`; the block is a cancel scope.
+        """
+        with trio.CancelScope() as scope:
+            self.action(name, lambda: scope.cancel(REASON))
+            try:
+                yield scope
+            finally:
+                del self.actions[name]
 
     def note(self, *entry: Any) -> None:
         """Append a tuple to `log`."""

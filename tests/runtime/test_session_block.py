@@ -170,9 +170,10 @@ async def test_a_bug_of_ours_cancels_the_block_and_comes_out_bare(autojump_clock
 
     session, error = await run_block(body, script=script)
     assert isinstance(error, ZeroDivisionError)
-    assert (session.closed.by, session.closed.text) == ("runtime", "internal error")
+    assert session.closed.by == "runtime"
+    assert session.closed.text == "internal error: the receiver ended before the session"
     assert not session.closed.clean
-    assert ends == [Lost(reason="the session has ended")]
+    assert ends == [Lost(reason="the session was closed")]
 
 
 async def test_where_block_and_session_both_fail_they_come_as_a_group(autojump_clock) -> None:

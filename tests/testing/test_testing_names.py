@@ -9,7 +9,7 @@ import meerkat_rt.testing
 MODULES = {
     *("clock", "descriptors", "everywhere", "openai_frames", "openai_response"),
     *("places", "plugin", "probe", "quiescence", "recipe", "run", "scheduler", "scripted_peer"),
-    *("scenarios", "sweep", "trial", "websocket_peer", "wires"),
+    *("scenarios", "sweep", "targets", "trial", "websocket_peer", "wires"),
 }
 CONSTANTS = {"WIRES", "Scenario", "Verify", "WireName"}
 NAMES = {
@@ -23,7 +23,15 @@ NAMES = {
 def test_the_names_are_these():
     expected = {
         *("ActionSweep", "CancellationFailed", "Case", "ClientGone", "CloseFrame", "Exploration"),
-        *("ExplorationFailed", "Failure", "GeminiPeer", "HarnessError", "Leak", "MessageInPlay"),
+        *(
+            "ExplorationFailed",
+            "Failure",
+            "GeminiPeer",
+            "HarnessError",
+            "InjectedError",
+            "Leak",
+            "MessageInPlay",
+        ),
         *("NotQuiescent", "OpenAIPeer", "Place", "QuiescenceBaseline", "Received", "Recipe"),
         *("Report", "ResponseInPlay", "RunResult", "Schedule", "ScriptError", "ScriptMismatch"),
         *("ScriptTimeout", "ScriptUnfinished", "ScriptedPeer", "StallWatch", "Trial"),

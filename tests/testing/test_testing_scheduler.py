@@ -71,6 +71,28 @@ def test_a_task_without_the_attribute_is_named(monkeypatch):
         fresh_selfcheck()
 
 
+def test_a_coroutine_that_is_not_taken_is_named(monkeypatch):
+    monkeypatch.setattr(scheduler, "run_in_scope", lambda task, scope: None)
+    with pytest.raises(UnsupportedTrio, match=r"Task\.coro no longer takes"):
+        fresh_selfcheck()
+
+
+@pytest.mark.parametrize("name", ["_abort_func", "_attempt_abort"])
+def test_a_wait_that_nothing_can_be_raised_in_is_named(monkeypatch, name):
+    def missing(*_):
+        raise AttributeError(name)
+
+    monkeypatch.setattr(scheduler, "can_raise_in", missing)
+    with pytest.raises(UnsupportedTrio, match=rf"Task\._abort_func and .* no longer .*{name}"):
+        fresh_selfcheck()
+
+
+def test_an_exception_that_is_not_raised_is_named(monkeypatch):
+    monkeypatch.setattr(scheduler, "raise_in", lambda task, error: None)
+    with pytest.raises(UnsupportedTrio, match=r"_attempt_abort no longer raise"):
+        fresh_selfcheck()
+
+
 def test_everything_is_put_back():
     before = run_module._r, run_module._ALLOW_DETERMINISTIC_SCHEDULING
     state = channel_module.MemoryChannelState

@@ -12,7 +12,7 @@ from ...runtime.factories import OpenAIRealtime
 from ...transport import connector
 from ..openai_peer import OpenAIPeer, openai_peer
 from . import stage
-from .stage import PROVIDER_MANAGED, Side
+from .stage import PROVIDER_MANAGED, EndedEarly, Side
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,7 +83,8 @@ async def take(session: RealtimeSession, kind: type, *more: type) -> list[Any]:
             there_were = [type(each).__name__ for each in read]
             what = f"{wanted.__name__}; there were {there_were}"
             assert not scope.cancelled_caught, f"in {PATIENCE} s there came no {what}"
-            assert event is not None, f"the session ended before {what}"
+            if event is None:
+                raise EndedEarly(f"the session ended before {what}")
             read.append(event)
     return read
 

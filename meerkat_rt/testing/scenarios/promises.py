@@ -6,6 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ...model import events as ev
+from ...runtime import errors
+from ..targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +21,13 @@ def verify(trial: Trial) -> Iterable[str]:
     witness: Witness = trial.keep.witness
     if not all(wire.client.closed for wire in witness.taken):
         yield "the socket is open"
+    struck = None if trial.injected is None else Target.of(trial.injected)
+    if witness.gave_up and (trial.injected is None or struck is not None):
+        # A session without one of its tasks must end, or do without; it must not just sit there.
+        yield "silently dead: the application waited for what never came"
+    hidden = trial.raised is not None and not witness.surfaced
+    if hidden and struck is not None and _is_ours(struck.name):
+        yield f"a bug of the runtime was hidden: {trial.raised!r} in {struck.name!r}"
     if witness.session is None:
         return
     core, said = witness.session._core, witness.said
@@ -27,8 +36,8 @@ def verify(trial: Trial) -> Iterable[str]:
         yield f"closing: {len(closings)} closing events in {len(said)}, the last is {said[-1:]}"
     if witness.session.closed is None or witness.session.is_connected:
         yield "closing: the session does not say that it is closed"
-    elif witness.session.closed.text == "internal error":
-        yield "a bug of the runtime ended the session"
+    elif isinstance(core.error, errors.WorkerLost) and struck is None:
+        yield f"a bug of the runtime ended the session: {witness.session.closed.text}"
     sizes = {
         **core.machine.ledger_sizes(),
         "requests": len(core.requests),
@@ -38,6 +47,11 @@ def verify(trial: Trial) -> Iterable[str]:
     if remembered := {name: size for name, size in sizes.items() if size}:
         yield f"still remembered: {remembered}"
     yield from _unbalanced(said)
+
+
+def _is_ours(task: str) -> bool:
+    """Whether it is a task of the runtime's, and no tool's or library's."""
+    return task == "tool dispatch" or not task.startswith(("tool ", "trio-websocket"))
 
 
 def _unbalanced(said: list[Any]) -> Iterable[str]:

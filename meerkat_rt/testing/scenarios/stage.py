@@ -47,6 +47,10 @@ Body = Callable[["RealtimeSession"], Awaitable[object]]
 """What an application does with an open session."""
 
 
+class EndedEarly(AssertionError):
+    """The session ended cleanly before a body was done; forgiven where a blow was the reason."""
+
+
 @attrs.frozen(kw_only=True)
 class Side:
     """A provider as a scenario meets it: its scripted peer, and our factory for sessions with it.
@@ -74,6 +78,7 @@ class Witness:
         self.session: RealtimeSession | None = None
         self.said: list[Any] = []
         self.gave_up = False  # the body waited longer than PATIENCE
+        self.surfaced = False  # an exception that was raised in a task came out of the block
 
     @property
     def wire(self) -> Wire:
@@ -117,6 +122,7 @@ def scenario(
     config: RealtimeSessionOpenConfig | None = None,
     limits: SessionLimits | None = None,
     survives_reset: bool = False,
+    spare: tuple[str, ...] = (),
     **opening: Any,
 ) -> Callable[[Body], Body]:
     """Put the body of a session among `SCENARIOS`, under its own name.
@@ -124,6 +130,7 @@ def scenario(
     The first connection is served by the first of `scripts`, and so on; one more is refused.
     `unwind`: virtual seconds within which the session must have ended after a cancellation.
     `ends`: errors that it may end with.  `survives_reset`: a reset is not expected to end it.
+    `spare`: tasks that are not struck alone, such as a tool that the whole scenario is about.
     `opening` goes to `open_session`.
     """
 
@@ -155,6 +162,7 @@ def scenario(
             play=play,
             verify=verify,
             unwind=unwind,
+            spare=spare,
             # Of those that end by an error some never open, and there is nothing to interrupt.
             blows=("reset",) if ends else ("reset", "interrupt"),
         )
@@ -228,19 +236,28 @@ def _blows(witness: Witness, ends: tuple[type[BaseException], ...]) -> Iterator[
     trial = witness.trial
     try:
         yield
-    except (errors.LlmError, BaseExceptionGroup) as error:
+    except (Exception, BaseExceptionGroup) as error:
         cancelled: BaseException | None = None
         found: BaseException | None = error
         if isinstance(error, BaseExceptionGroup):  # a nursery of the body's
             cancelled, found = error.split(trio.Cancelled)
         if found is None or not all(
-            isinstance(leaf, ends) or (trial.was_injected() and isinstance(leaf, errors.LlmError))
-            for leaf in _leaves(found)
+            isinstance(leaf, ends) or _by_the_blow(trial, leaf) for leaf in _leaves(found)
         ):
             raise
         trial.ended_by(found)
         if cancelled is not None:
             raise cancelled from None
+
+
+def _by_the_blow(trial: Trial, error: BaseException) -> bool:
+    if error is trial.raised:
+        trial.keep.witness.surfaced = True
+        return True
+    if isinstance(error, (errors.LlmError, EndedEarly)):
+        return trial.was_injected()
+    # Trio's word for a supervisor that was cancelled alone before it had started.
+    return trial.injected == "cancel(supervisor)" and isinstance(error, RuntimeError)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

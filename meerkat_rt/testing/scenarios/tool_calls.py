@@ -47,7 +47,7 @@ async def hang_up() -> str:
     raise AssertionError("a tool outlived its session")
 
 
-@case(one_call_server, tools=[hang_up])
+@case(one_call_server, tools=[hang_up], spare=("tool hang_up",))
 async def a_close_from_inside_a_tool(session: RealtimeSession) -> None:
     await session.create_response()
     await read_out(session)

@@ -47,6 +47,7 @@ class Amount:
 
     elsewhere: int | None  # points on the other wires and transports
     blows: int | None  # points of each action of the scenario's own
+    tasks: int | None  # points at which each task is cancelled, and raised in, alone
     pairs: int
     repeat: int
     seeds: int
@@ -54,9 +55,11 @@ class Amount:
 
 
 AMOUNTS: dict[Level, Amount] = {
-    "quick": Amount(elsewhere=3, blows=6, pairs=2, repeat=1, seeds=2, points=4),
-    "standard": Amount(elsewhere=30, blows=30, pairs=10, repeat=1, seeds=20, points=25),
-    "all": Amount(elsewhere=None, blows=None, pairs=400, repeat=2, seeds=200, points=25),
+    "quick": Amount(elsewhere=3, blows=6, tasks=1, pairs=2, repeat=1, seeds=2, points=4),
+    "standard": Amount(elsewhere=30, blows=30, tasks=6, pairs=10, repeat=1, seeds=20, points=25),
+    "all": Amount(
+        elsewhere=None, blows=None, tasks=None, pairs=400, repeat=2, seeds=200, points=25
+    ),
 }
 SEEDS_A_JOB = 20
 
@@ -80,6 +83,9 @@ def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
                 continue
             for blow in case.blows:
                 yield attrs.evolve(base, actions=(blow,), sample=amount.blows, unwind=unwind)
+            if amount.tasks is None or amount.tasks:
+                for strike in ("cancel(*)", "raise(*)"):
+                    yield attrs.evolve(base, actions=(strike,), sample=amount.tasks, unwind=unwind)
             both = (CANCEL, *(blow for blow in case.blows if blow != "interrupt"))
             yield attrs.evolve(base, actions=both, sample=0, pairs=amount.pairs, unwind=unwind)
             for start in range(0, amount.seeds, SEEDS_A_JOB):

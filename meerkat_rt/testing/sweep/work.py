@@ -56,6 +56,7 @@ def _swept(job: Job) -> Outcome:
         max_unwind=job.unwind,
         allowed=case.allowed,
         verify=case.verify,
+        spare=case.spare,
         check=False,
     )
     return Outcome(
