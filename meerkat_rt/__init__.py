@@ -76,6 +76,7 @@ from .turn.effects import RequestOutcome as RequestOutcome
 from .turn.effects import Superseded as Superseded
 
 if TYPE_CHECKING:
+    from .embedded import EmbeddedGemini as EmbeddedGemini
     from .embedded import EmbeddedProvider as EmbeddedProvider
     from .recording import FlightRecorder as FlightRecorder
     from .storage import MemoryStore as MemoryStore
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 # What stands above the runtime is imported when it is asked for: a session with OpenAI needs
 # neither the embedded server nor a database.
 _LATER = {
+    "EmbeddedGemini": "embedded",
     "EmbeddedProvider": "embedded",
     "FlightRecorder": "recording",
     "MemoryStore": "storage",

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import click
 import trio
 
 from meerkat_rt import (
-    OpenAIRealtime,
     RealtimeSessionOpenConfig,
     RealtimeTurningMode,
     SessionLlmIdentity,
     open_session,
 )
-from meerkat_rt.embedded import EmbeddedProvider
 from meerkat_rt.runtime.errors import LlmError
+
+from .providers import CHOICES, provider_named
+
+if TYPE_CHECKING:
+    from meerkat_rt.runtime.ports import RealtimeSessionFactory
 
 PACKAGES = (
     "meerkat-rt", "trio", "websockets", "trio-websocket", "attrs", "cattrs", "msgspec", "pybase64",
@@ -24,29 +29,26 @@ PACKAGES = (
 
 
 @click.command()
-@click.option("--api-key", envvar="OPENAI_API_KEY", help="OpenAI's key [env: OPENAI_API_KEY].")
-@click.option("--model", default="gpt-realtime-2.1", show_default=True)
-def doctor(api_key: str | None, model: str) -> None:
-    """Check the installation and the connections."""
+def doctor() -> None:
+    """Check the installation and the connections: to the embedded servers, and where keys are."""
     click.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in PACKAGES:
         try:
             click.echo(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             click.echo(f"{name} is not installed as a package")
-    sound = trio.run(_try, "embedded provider", EmbeddedProvider(), "embedded")
-    if api_key:
-        sound &= trio.run(_try, "OpenAI", OpenAIRealtime(api_key=api_key), model)
-    else:
-        click.echo("OpenAI: no key is set (OPENAI_API_KEY), not tried")
+    sound = True
+    for name, choice in CHOICES.items():
+        if choice.key is not None and not os.environ.get(choice.key):
+            click.echo(f"{choice.title}: no key is set ({choice.key}), not tried")
+            continue
+        sound &= trio.run(_try, choice.title, *provider_named(name, None, None, pace=1.0))
     if not sound:
         raise SystemExit(1)
 
 
-async def _try(name: str, provider: OpenAIRealtime | EmbeddedProvider, model: str) -> bool:
-    config = RealtimeSessionOpenConfig(
-        RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model=model)
-    )
+async def _try(name: str, provider: RealtimeSessionFactory, identity: SessionLlmIdentity) -> bool:
+    config = RealtimeSessionOpenConfig(RealtimeTurningMode.PROVIDER_MANAGED, identity)
     start = trio.current_time()
     try:
         async with open_session(config, provider=provider):

@@ -17,7 +17,6 @@ import trio
 from meerkat_rt import (
     CloseReason,
     Message,
-    OpenAIRealtime,
     RealtimeSessionOpenConfig,
     RealtimeTurningMode,
     SessionLlmIdentity,
@@ -28,11 +27,11 @@ from meerkat_rt import (
     events,
     open_session,
 )
-from meerkat_rt.embedded import EmbeddedProvider, ServerOptions
 from meerkat_rt.runtime.errors import LlmError
 from meerkat_rt.testing.quiescence import quiescent_after
 
 from .audio import Loudspeaker, Microphone
+from .providers import CHOICES, input_rate, provider_named
 from .screen import JsonScreen, timeline
 from .stored import going_on
 from .wav import WavError, read_wav, write_wav
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
     from .screen import Screen
 
-RATE = 24_000  # Hz; what sessions take unless configured otherwise
+HEARD_RATE = 24_000  # Hz; what all providers speak with
 FAST = 20.0  # times faster than speech, with --fast
 PATIENCE = 60.0  # seconds at most for one part of the scenario, at speaking pace
 INTERRUPT_AFTER = 1.5  # seconds of an answer that are heard before the user cuts in
@@ -82,7 +81,9 @@ class Conversation:
         self._screen = screen
         self._summary = summary
         self._pace = pace
-        self.microphone = Microphone(session, RATE, pace)
+        audio = session.capabilities.audio_input_format
+        assert audio is not None  # all providers listen
+        self.microphone = Microphone(session, audio.sample_rate_hz, pace)
         self.loudspeaker = Loudspeaker(session, pace, summary.heard)
         self._committed_at: float | None = None
         self._spoken_ms = 0.0  # of the newest response
@@ -152,7 +153,7 @@ class Conversation:
 
 async def converse(
     provider: RealtimeSessionFactory,
-    model: str,
+    identity: SessionLlmIdentity,
     screen: Screen,
     summary: Summary,
     *,
@@ -167,7 +168,7 @@ async def converse(
     """
     config = RealtimeSessionOpenConfig(
         RealtimeTurningMode.PROVIDER_MANAGED,
-        SessionLlmIdentity(model=model),
+        identity,
         seed_messages=[
             SystemMessage("You are a friendly guide. Answer in two or three sentences.")
         ],
@@ -201,7 +202,7 @@ async def _show_rest(session: RealtimeSession, screen: Screen) -> None:
 
 async def _run(
     provider: RealtimeSessionFactory,
-    model: str,
+    identity: SessionLlmIdentity,
     screen: Screen,
     *,
     note: str,
@@ -216,12 +217,14 @@ async def _run(
     with quiescent_after():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_interrupt, nursery.cancel_scope, summary)
-            await converse(provider, model, screen, summary, speech=speech, pace=pace, store=store)
+            await converse(
+                provider, identity, screen, summary, speech=speech, pace=pace, store=store
+            )
             nursery.cancel_scope.cancel(reason="the conversation is over")
     summary.left_behind = "nothing: no task, no socket, no file, no thread"
     screen.summary(summary)
     if output is not None:
-        write_wav(output, bytes(summary.heard), RATE)
+        write_wav(output, bytes(summary.heard), HEARD_RATE)
         screen.note(f"what you heard is in {output}")
     return summary
 
@@ -233,22 +236,23 @@ async def _cancel_on_interrupt(scope: trio.CancelScope, summary: Summary) -> Non
             scope.cancel(reason="Ctrl-C")
 
 
-def _clip(name: str) -> bytes:
+def _clip(name: str, rate: int) -> bytes:
     with resources.as_file(resources.files(__package__) / "data" / name) as path:
-        return read_wav(path, RATE).pcm
+        return read_wav(path, rate).pcm
 
 
 @click.command()
 @click.option(
     "--provider",
     "name",
-    type=click.Choice(["embedded", "openai"]),
+    type=click.Choice(list(CHOICES)),
     default="embedded",
     show_default=True,
-    help="Who answers: a server inside this process, or OpenAI (needs a key).",
+    help="Who answers: a server inside this process that speaks OpenAI's or Gemini's protocol, or "
+    "one of the two (they need a key).",
 )
-@click.option("--model", help="The model [default: embedded, or gpt-realtime-2.1].")
-@click.option("--api-key", envvar="OPENAI_API_KEY", help="OpenAI's key [env: OPENAI_API_KEY].")
+@click.option("--model", help="The model [default: the provider's newest].")
+@click.option("--api-key", help="The key [env: OPENAI_API_KEY, GEMINI_API_KEY].")
 @click.option("--wav", type=click.Path(path_type=Path), help="Speech of your own (WAV, 8-48 kHz).")
 @click.option("--output", type=click.Path(path_type=Path), help="Write what was heard to a WAV.")
 @click.option(
@@ -269,32 +273,25 @@ def talk(
     fast: bool,
 ) -> None:
     """Hold a spoken conversation: recorded speech in, a tool call, a barge-in, a clean end."""
+    pace = FAST if fast else 1.0
     try:
-        recording = None if wav is None else read_wav(wav, RATE)
+        provider, identity = provider_named(name, model, api_key, pace=pace)
+        rate = input_rate(provider)
+        recording = None if wav is None else read_wav(wav, rate)
         speech = (
-            (_clip("goforward.wav"), _clip("something.wav"))
+            (_clip("goforward.wav", rate), _clip("something.wav", rate))
             if recording is None
             else (recording.pcm, recording.pcm)
         )
-    except WavError as error:
+    except (click.UsageError, WavError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
-    pace = FAST if fast else 1.0
-    provider: RealtimeSessionFactory
-    if name == "openai":
-        if not api_key:
-            click.echo("--provider openai needs a key: --api-key, or OPENAI_API_KEY.", err=True)
-            sys.exit(2)
-        provider, model = OpenAIRealtime(api_key=api_key), model or "gpt-realtime-2.1"
-    else:
-        provider = EmbeddedProvider(options=ServerOptions(pace=4.0 * pace))
-        model = model or "embedded"
     with nullcontext(JsonScreen()) if as_json else timeline(STEPS) as screen:
         note = "" if recording is None or not recording.note else f"{wav}: {recording.note}"
         run = partial(
             _run,
             provider,
-            model,
+            identity,
             screen,
             note=note,
             speech=speech,

@@ -1,4 +1,4 @@
-"""A server for the OpenAI Realtime protocol that needs no network: the embedded provider."""
+"""A server for OpenAI's and Gemini's live protocols that needs no network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .brain import Call as Call
 from .brain import Reply as Reply
 from .brain import Say as Say
 from .default_brain import DefaultBrain as DefaultBrain
+from .doors import AccessPolicy as AccessPolicy
 from .engine import Engine as Engine
-from .handshake import AccessPolicy as AccessPolicy
 from .limits import ServerLimits as ServerLimits
 from .options import ServerOptions as ServerOptions
+from .provider import EmbeddedGemini as EmbeddedGemini
 from .provider import EmbeddedProvider as EmbeddedProvider
 from .quirks import Quirks as Quirks
 from .recognizer import RecognitionFailed as RecognitionFailed

@@ -1,4 +1,4 @@
-"""One client's connection: the tasks around an `Engine`.
+"""One client's connection: the tasks around a `SessionEngine`.
 
 The tree: `run` owns the reader of the library (shielded, ended by `run` alone, so that a close
 handshake can complete while everything else is cancelled) and the session's nursery with the
@@ -13,6 +13,7 @@ import inspect
 import json
 import logging
 import struct
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
@@ -20,10 +21,9 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import LocalProtocolError
 
 from .brain import Call, Say
-from .effects import Abandon, Recognize, Think
-from .engine import Engine
-from .faults import SERVER_ERROR, Fault
-from .handshake import admit, too_many_connections
+from .doors import Upgrade
+from .effects import Abandon, Close, Recognize, Think
+from .faults import SERVER_ERROR
 from .outbox import CloseFrame, Outbox
 from .recognizer import RecognitionFailed
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from .brain import Reply
-    from .handshake import Admission
+    from .doors import Door, Entry, SessionEngine
     from .options import ServerOptions
 
 logger = logging.getLogger("meerkat_rt.embedded")
@@ -86,12 +86,14 @@ class Connection:
         self,
         stream: trio.abc.Stream,
         options: ServerOptions,
+        doors: Sequence[Door],
         *,
         seed: str,
         full: Callable[[], bool],
     ) -> None:
         self._stream = stream
         self._options = options
+        self._doors = doors
         self._limits = options.limits
         self._seed = seed
         self._full = full
@@ -101,7 +103,8 @@ class Connection:
         self._responding: dict[str, trio.CancelScope] = {}
         self._recognitions: dict[str, trio.Event] = {}
         self._recognizers = trio.Semaphore(PARALLEL_RECOGNITIONS)
-        self._engine: Engine
+        self._binary = False
+        self._engine: SessionEngine
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
@@ -123,16 +126,18 @@ class Connection:
         opened = await self._open(reader)
         if opened is None:
             return
-        ws, admission = opened
+        ws, entry = opened
+        self._engine, self._binary = entry.engine(self._seed), entry.binary
         grace = self._limits.shutdown_seconds
         try:
-            await self._session(ws, admission)
+            await self._session(ws, entry)
             grace = self._limits.close_seconds
         finally:
+            self._engine.ended()
             with trio.CancelScope(shield=True, relative_deadline=grace):
                 await self._say_goodbye(ws, reader)
 
-    async def _open(self, reader: _Reader) -> tuple[WebSocketConnection, Admission] | None:
+    async def _open(self, reader: _Reader) -> tuple[WebSocketConnection, Entry] | None:
         """Complete the opening handshake; None when there is nobody to serve."""
         opened = None
         with trio.move_on_after(self._limits.handshake_seconds):
@@ -142,7 +147,7 @@ class Connection:
                 nursery.cancel_scope.cancel(reason="the handshake is over")
         return opened
 
-    async def _accept(self, reader: _Reader) -> tuple[WebSocketConnection, Admission] | None:
+    async def _accept(self, reader: _Reader) -> tuple[WebSocketConnection, Entry] | None:
         request = await wrap_server_stream(
             cast("trio.Nursery", reader),
             self._stream,
@@ -150,19 +155,19 @@ class Connection:
             max_message_size=self._limits.max_message_size,
             receive_buffer_size=READ_BUFFER,
         )
-        admission = admit(
-            request.path, request.headers, request.proposed_subprotocols, self._options.access
-        )
+        upgrade = Upgrade.of(request.path, request.headers, request.proposed_subprotocols)
+        full = self._full()
+        entries = (door.admit(upgrade, full=full) for door in self._doors)
+        entry = next((entry for entry in entries if entry is not None), None)
         try:
-            if admission is None:
-                await request.reject(404, body=b"There is nothing here; try /v1/realtime.\n")
+            if entry is None:
+                known = ", ".join(door.path for door in self._doors)
+                await request.reject(404, body=f"There is nothing here; try {known}.\n".encode())
                 return None
-            ws = await request.accept(subprotocol=admission.subprotocol)
+            ws = await request.accept(subprotocol=entry.subprotocol)
         except ConnectionClosed:
             return None
-        if admission.refusal is None and self._full():
-            admission = too_many_connections(admission)
-        return ws, admission
+        return ws, entry
 
     async def _say_goodbye(self, ws: WebSocketConnection, reader: _Reader) -> None:
         if self._torn:
@@ -179,40 +184,18 @@ class Connection:
         except (*GONE, trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # there is nobody left to say goodbye to
 
-    async def _session(self, ws: WebSocketConnection, admission: Admission) -> None:
+    async def _session(self, ws: WebSocketConnection, entry: Entry) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._writer, ws, name="writer")
             nursery.start_soon(self._keepalive, ws, name="keepalive")
-            if admission.refusal is not None:
-                self._refuse(admission)
-                return
-            self._engine = self._new_engine(admission)
-            nursery.start_soon(self._age_limit, name="age limit")
-            self._call(self._engine.open)
+            if entry.refusal is None:
+                self._call(self._engine.open)
+            else:
+                self._call(self._engine.refuse, entry.refusal)
+            nursery.start_soon(self._alarms, name="alarms")
             await self._dispatch(ws)
             nursery.cancel_scope.cancel(reason="the client has left")
-
-    def _new_engine(self, admission: Admission) -> Engine:
-        options = self._options
-        return Engine(
-            kind=admission.kind,
-            model=admission.model,
-            seed=self._seed,
-            expires_at=int(options.wall_clock() + self._limits.session_seconds),
-            voice=options.voice,
-            hears_words=options.hears_words,
-            quirks=options.quirks,
-        )
-
-    def _refuse(self, admission: Admission) -> None:
-        refusal = admission.refusal
-        assert refusal is not None
-        engine = self._new_engine(admission)
-        if not self._options.quirks.close_without_error:
-            engine.report(Fault(refusal.code, refusal.message, kind=refusal.kind))
-        self._send(engine)
-        self._outbox.finish(refusal.close_code, refusal.close_reason)
 
     # Steps of the engine: synchronous, and what they produced is taken at once
     # ----------------------
@@ -223,26 +206,18 @@ class Connection:
             return step(*arguments)
         except Exception:
             logger.exception("the embedded server failed")
-            self._engine.report(
-                Fault(
-                    SERVER_ERROR,
-                    "The server had an error while processing your request.",
-                    kind=SERVER_ERROR,
-                )
-            )
+            self._engine.broken()
             return None
         finally:
             self._take()
 
     def _take(self) -> None:
         """Collect what the engine produced: events to send, work to start."""
-        self._send(self._engine)
-        self._start_work()
-
-    def _send(self, engine: Engine) -> None:
-        events, engine.outgoing = engine.outgoing, []
+        events, self._engine.outgoing = self._engine.outgoing, []
         for event in events:
-            self._outbox.put(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+            text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+            self._outbox.put(text.encode() if self._binary else text)
+        self._start_work()
 
     def _start_work(self) -> None:
         effects, self._engine.effects = self._engine.effects, []
@@ -259,6 +234,8 @@ class Connection:
                 case Recognize(item_id=item_id):
                     self._recognitions[item_id] = trio.Event()
                     self._nursery.start_soon(self._recognize, effect, name=f"hear {item_id}")
+                case Close(code=code, reason=reason):
+                    self._outbox.finish(code, reason)
 
     # Tasks
     # -----------------------------------------------------------------------------------------
@@ -316,13 +293,12 @@ class Connection:
                 self._nursery.cancel_scope.cancel(reason="the client is gone")
                 return
 
-    async def _age_limit(self) -> None:
-        await trio.sleep(self._limits.session_seconds)
-        minutes = f"{self._limits.session_seconds / 60:g}"
-        text = f"Your session hit the maximum duration of {minutes} minutes."
-        if not self._options.quirks.close_without_error:
-            self._call(self._engine.expire, text)
-        self._outbox.finish(1001, text)
+    async def _alarms(self) -> None:
+        """Take the steps that the session's age asks for."""
+        start = trio.current_time()
+        for age, step in sorted(self._engine.alarms(), key=itemgetter(0)):
+            await trio.sleep_until(start + age)
+            self._call(step)
 
     async def _respond(self, work: Think, scope: trio.CancelScope) -> None:
         with scope:

@@ -29,7 +29,15 @@ class Recognize:
     sample_rate: int
 
 
-Effect = Think | Abandon | Recognize
+@attrs.frozen(kw_only=True)
+class Close:
+    """Close the connection with this code and reason, once all events so far have been sent."""
+
+    code: int
+    reason: str
+
+
+Effect = Think | Abandon | Recognize | Close
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Who may connect, and to what: decided from the upgrade request alone.
+"""Who may connect to the OpenAI side, and to what: decided from the upgrade request alone.
 
 Source: the Realtime service, whose upgrade always succeeds; what is wrong with a request comes as
 the first frame and in the close frame.
@@ -6,40 +6,23 @@ the first frame and in the close frame.
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-from .faults import INVALID_REQUEST
+from .doors import Refusal
 from .settings import SessionKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
+
+    from .doors import AccessPolicy, Upgrade
 
 
 PATHS = frozenset({"/v1/realtime", "/openai/v1/realtime"})  # the second is how Azure spells it
 SUBPROTOCOL = "realtime"
 _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 _BETA_SUBPROTOCOL = "openai-beta."
-
-
-@attrs.frozen(kw_only=True)
-class Refusal:
-    """Why a connection is closed right after its upgrade."""
-
-    code: str
-    message: str
-    close_code: int
-    kind: str = INVALID_REQUEST
-    reason: str = ""
-
-    @property
-    def close_reason(self) -> str:
-        """The text of the close frame."""
-        return self.reason or f"{self.kind}.{self.code}"
 
 
 @attrs.frozen(kw_only=True)
@@ -52,48 +35,22 @@ class Admission:
     refusal: Refusal | None = None
 
 
-@attrs.frozen(kw_only=True)
-class AccessPolicy:
-    """What a server accepts.
-
-    `token` is the bearer token that clients must show (None: anybody).  `models` are the models
-    that exist (None: any name).  `calls` maps the ids of calls that may be attached to onto their
-    models.
-    """
-
-    token: str | None = attrs.field(default=None, repr=False)
-    models: frozenset[str] | None = None
-    calls: Mapping[str, str] = attrs.field(factory=dict)
-
-
-def admit(
-    target: str,
-    headers: Iterable[tuple[bytes, bytes]],
-    subprotocols: Iterable[str],
-    policy: AccessPolicy,
-) -> Admission | None:
+def admit(upgrade: Upgrade, policy: AccessPolicy) -> Admission | None:
     """Decide about an upgrade request; None where there is nothing at that path (HTTP 404)."""
-    try:
-        parts = urlsplit(target)
-    except ValueError:  # brackets that enclose no address
+    if upgrade.path.rstrip("/") not in PATHS:
         return None
-    if parts.path.rstrip("/") not in PATHS:
-        return None
-    offered = list(subprotocols)
+    offered = list(upgrade.subprotocols)
     chosen = SUBPROTOCOL if SUBPROTOCOL in offered else None
-    known = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
-    refusal = _refuse_credentials(known, offered, policy.token) or _refuse_beta(known, offered)
+    headers = upgrade.headers
+    refusal = _refuse_credentials(headers, offered, policy) or _refuse_beta(headers, offered)
     if refusal is not None:
         return Admission(subprotocol=chosen, refusal=refusal)
-    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    return attrs.evolve(_session(query, policy), subprotocol=chosen)
+    return attrs.evolve(_session(upgrade.query, policy), subprotocol=chosen)
 
 
 def _refuse_credentials(
-    headers: Mapping[str, str], subprotocols: list[str], token: str | None
+    headers: Mapping[str, str], subprotocols: list[str], policy: AccessPolicy
 ) -> Refusal | None:
-    if token is None:
-        return None
     shown = [
         name[len(_KEY_SUBPROTOCOL) :] for name in subprotocols if name.startswith(_KEY_SUBPROTOCOL)
     ]
@@ -101,8 +58,7 @@ def _refuse_credentials(
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         shown.append(bearer.strip())
-    expected = token.encode()
-    if any(hmac.compare_digest(key.encode(), expected) for key in shown):
+    if policy.accepts(shown):
         return None
     return Refusal(
         code="invalid_api_key",

@@ -204,7 +204,13 @@ class InputAudio:
 
     def force_stop(self) -> TurnStopped | None:
         """End the turn being spoken because the buffer is nearly full."""
-        if not self.speaking or len(self._buffer) + self.format.bytes_for(STEP_MS) < self._limit:
+        if len(self._buffer) + self.format.bytes_for(STEP_MS) < self._limit:
+            return None
+        return self.stop()
+
+    def stop(self) -> TurnStopped | None:
+        """End the turn being spoken, if there is one, without waiting for silence."""
+        if not self.speaking:
             return None
         self._detector.reset()
         return self._stopped(self._examined)
@@ -222,6 +228,10 @@ class InputAudio:
                 "Error committing input audio buffer: buffer too small. Expected at least "
                 f"{LEAST_COMMIT_MS}ms of audio, but buffer only has {have:.2f}ms of audio.",
             )
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return everything in the buffer, however little, and empty it."""
         audio = self._take_until(self._examined)
         self._detector.reset()
         return audio

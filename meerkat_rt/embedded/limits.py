@@ -17,6 +17,13 @@ class ServerLimits:
     """Age at which a session expires (close code 1001); the service's own limit is 60 minutes."""
     handshake_seconds: float = 10.0
     """For a client to send its upgrade request."""
+    setup_seconds: float = 10.0
+    """Gemini: for a client to send its setup (then close code 1011)."""
+    connection_seconds: float = 600.0
+    """Gemini: age at which a connection is aborted (close code 1008); the service's is about that.
+    The session itself can be resumed."""
+    go_away_seconds: float = 60.0
+    """Gemini: how long before that the client is warned with a `goAway`."""
     write_seconds: float = 10.0
     """For a client to take one frame; one that does not read is cut off."""
     close_seconds: float = 1.0

@@ -9,7 +9,7 @@ import attrs
 
 from .brain import Brain
 from .default_brain import DefaultBrain
-from .handshake import AccessPolicy
+from .doors import AccessPolicy
 from .limits import ServerLimits
 from .quirks import Quirks
 from .recognizer import Recognizer, SpeechMeter
@@ -27,11 +27,15 @@ class ServerOptions:
     """How a server behaves.
 
     `pace` is how many times faster than speech it streams (None or 0: as fast as the client takes
-    it).  `wall_clock` gives seconds since 1970, for the sessions' `expires_at` and nothing else.
+    it).  `playback` is how many times faster than speech clients are assumed to play what they get:
+    on the Gemini side a turn is over when it has been played (None or 0: when it has been
+    streamed).  `wall_clock` gives seconds since 1970, for the sessions' `expires_at` and nothing
+    else.
     """
 
     access: AccessPolicy = attrs.field(factory=AccessPolicy)
     pace: float | None = attrs.field(default=DEFAULT_PACE)
+    playback: float | None = attrs.field(default=1.0)
     brain: Brain = attrs.field(factory=DefaultBrain)
     recognizer: Recognizer = attrs.field(factory=SpeechMeter)
     quirks: Quirks = attrs.field(factory=Quirks)
@@ -40,9 +44,10 @@ class ServerOptions:
     wall_clock: Callable[[], float] = _now
 
     @pace.validator
-    def _check_pace(self, _: object, pace: float | None) -> None:
+    @playback.validator
+    def _check_pace(self, attribute: attrs.Attribute[float | None], pace: float | None) -> None:
         if pace is not None and not pace >= 0:
-            raise ValueError(f"pace must be positive, 0 or None, not {pace!r}")
+            raise ValueError(f"{attribute.name} must be positive, 0 or None, not {pace!r}")
 
     @property
     def hears_words(self) -> bool:

@@ -17,21 +17,21 @@ class CloseFrame:
 
 
 class Outbox:
-    """An ordered queue of text frames, bounded by size.
+    """An ordered queue of frames (`str`: text, `bytes`: binary), bounded by size.
 
     `put` never blocks, because it is called from synchronous steps; whoever can wait calls `room`
     before the step.  So the box holds at most its limit and what one step per putter adds.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit  # characters
-        self._frames: deque[str | CloseFrame] = deque()
+        self._limit = limit  # characters or bytes
+        self._frames: deque[str | bytes | CloseFrame] = deque()
         self._size = 0
         self._closing = False
         self._filled = trio.Event()
         self._drained = trio.Event()
 
-    def put(self, frame: str) -> None:
+    def put(self, frame: str | bytes) -> None:
         """Queue a frame; after `finish` it is dropped."""
         if not self._closing:
             self._frames.append(frame)
@@ -45,14 +45,14 @@ class Outbox:
             self._frames.append(CloseFrame(code, reason))
             self._filled.set()
 
-    async def take(self) -> str | CloseFrame:
+    async def take(self) -> str | bytes | CloseFrame:
         """Wait for the next frame.  A checkpoint; cancel-safe."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._frames:
             self._filled = trio.Event()
             await self._filled.wait()
         frame = self._frames.popleft()
-        if isinstance(frame, str):
+        if not isinstance(frame, CloseFrame):
             self._size -= len(frame)
         if self._size < self._limit:
             self._drained.set()

@@ -28,6 +28,10 @@ class Quirks:
     """Whether a turn's transcription comes when it is ready, or before or after its response."""
     odd_audio_deltas: bool = False
     """Audio deltas have an odd number of bytes, so samples are cut in half between them."""
+    urlsafe_base64: bool = False
+    """Gemini: audio comes in the other alphabet of base64."""
+    thoughts: bool = False
+    """Gemini: a part of thinking, in text, stands before each answer."""
 
     unknown_events: bool = False
     """Event types from the future appear between the known ones."""

@@ -15,6 +15,7 @@ import attrs
 import pybase64
 
 from .brain import Call, Say
+from .delivery import WORD_SECONDS, spoken, written
 from .items import Conversation, Item, Part
 from .quirks import Quirks
 from .schema import sendable
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from .brain import Reply
 
-CHUNK_SECONDS = 0.2  # of audio in one delta; the service's vary around this
-WORD_SECONDS = 0.1  # that a written word is made to take, for the pace
 ARGUMENT_PIECE = 12  # characters of a call's arguments in one delta
 
 
@@ -154,7 +153,7 @@ class ResponseRun:
 
     def _write(self, text: str) -> Iterator[float]:
         streaming, part = self._open_message("output_text")
-        for piece in _pieces(text):
+        for piece in written(text):
             self._spend(Tokens(text=text_tokens(piece)))
             streaming.text += piece
             part.text = streaming.text
@@ -166,14 +165,8 @@ class ResponseRun:
         audio_format = settings.format
         streaming, part = self._open_message("output_audio")
         utterance = speak(text, voice=settings.voice, rate=audio_format.rate, speed=settings.speed)
-        words = iter(utterance.words)
-        word = next(words, None)
-        chunk_samples = int(CHUNK_SECONDS * audio_format.rate)
-        until = 0.0
-        for samples in utterance.render(chunk_samples):
-            until += len(samples) / audio_format.rate
-            # Words run ahead of their sound by up to one chunk, as the service's do.
-            while word is not None and word.start < until:
+        for words, samples in spoken(utterance):
+            for word in words:
                 self._spend(Tokens(text=text_tokens(word.text)))
                 streaming.text += word.text
                 if not streaming.item.truncated:
@@ -181,7 +174,6 @@ class ResponseRun:
                 self._emit_part(
                     "response.output_audio_transcript.delta", streaming, delta=word.text
                 )
-                word = next(words, None)
             seconds = len(samples) / audio_format.rate
             self._spend(Tokens(audio=max(round(seconds * OUTPUT_AUDIO_RATE), 1)))
             self._send_audio(streaming, part, audio_format.encode(samples), seconds)
@@ -332,13 +324,3 @@ def _part_wire(kind: str, text: str) -> dict[str, Any]:
     if kind == "output_audio":
         return {"type": "audio", "transcript": text}
     return {"type": "text", "text": text}
-
-
-def _pieces(text: str) -> Iterator[str]:
-    start = 0
-    for index in range(1, len(text)):
-        if text[index - 1].isspace() and not text[index].isspace():
-            yield text[start:index]
-            start = index
-    if text:
-        yield text[start:]

@@ -1,4 +1,4 @@
-"""The server: sockets in, sessions out."""
+"""The server: sockets in, sessions out, whatever their protocol."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from .connection import Connection
+from .gemini.door import GeminiDoor
+from .gemini.shelf import Shelf
+from .openai_door import OpenAIDoor
 from .options import ServerOptions
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
+
+    from .doors import Door
 
 logger = logging.getLogger("meerkat_rt.embedded")
 
@@ -22,15 +28,29 @@ HANDSHAKE_SLACK = 16  # connections beyond the limit that may be told so; more a
 
 
 class EmbeddedServer:
-    """A server that speaks the OpenAI Realtime protocol.
+    """A server that speaks the OpenAI Realtime protocol and Gemini Live; the path says which.
 
     Made by `serve_embedded`, or started in a nursery with
     `nursery.start(EmbeddedServer(...).serve)`. `seed` is the prefix of all ids (default: random, so
-    that ids of two servers differ).
+    that ids of two servers differ).  With an `ssl_context` it speaks TLS.  Gemini
+    sessions can be resumed by any server that has the same `shelf` (default: one of its own).
     """
 
-    def __init__(self, options: ServerOptions | None = None, *, seed: str | None = None) -> None:
+    def __init__(
+        self,
+        options: ServerOptions | None = None,
+        *,
+        seed: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        shelf: Shelf | None = None,
+    ) -> None:
         self.options = options or ServerOptions()
+        shelf = shelf or Shelf(clock=trio.current_time)
+        self._doors: tuple[Door, ...] = (
+            OpenAIDoor(self.options),
+            GeminiDoor(self.options, shelf),
+        )
+        self._ssl_context = ssl_context
         self._seed = secrets.token_hex(3) if seed is None else seed
         self._opened = 0
         self._connections = 0
@@ -54,7 +74,20 @@ class EmbeddedServer:
         Raises:
             RuntimeError: the server does not listen.
         """
-        return f"ws://{self.authority}/v1/realtime"
+        return f"{self._scheme}://{self.authority}/v1/realtime"
+
+    @property
+    def gemini_url(self) -> str:
+        """The base URL of Gemini Live, as `AiStudio(base_url=...)` takes it.
+
+        Raises:
+            RuntimeError: the server does not listen.
+        """
+        return f"{self._scheme}://{self.authority}"
+
+    @property
+    def _scheme(self) -> str:
+        return "ws" if self._ssl_context is None else "wss"
 
     @property
     def connections(self) -> int:
@@ -77,10 +110,19 @@ class EmbeddedServer:
         self._authority = _authority(listeners[0])
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(trio.serve_listeners, self.handle_stream, listeners)
+                await nursery.start(trio.serve_listeners, self._handle_socket, listeners)
                 task_status.started(self)
         finally:
             self._authority = None
+
+    async def _handle_socket(self, stream: trio.SocketStream) -> None:
+        if self._ssl_context is None:
+            await self.handle_stream(stream)
+        else:
+            # Its own handshake happens with the first byte, so within the deadline of ours.
+            await self.handle_stream(
+                trio.SSLStream(stream, self._ssl_context, server_side=True, https_compatible=True)
+            )
 
     async def handle_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one client on a stream, which is closed on return.
@@ -96,6 +138,7 @@ class EmbeddedServer:
         connection = Connection(
             stream,
             self.options,
+            self._doors,
             seed=f"{self._seed}{self._opened:04x}",
             full=lambda: self._connections > limit,
         )
@@ -122,8 +165,10 @@ async def serve_embedded(
     host: str = "127.0.0.1",
     port: int = 0,
     seed: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    shelf: Shelf | None = None,
 ) -> AsyncIterator[EmbeddedServer]:
-    """Serve while the block runs; yields the server, whose `url` is where to connect.
+    """Serve while the block runs; yields the server, which says where to connect to.
 
     Leaving the block closes every connection (code 1001) and the listening socket, within
     `limits.shutdown_seconds`.  An exception of the block comes out as it is.
@@ -132,7 +177,7 @@ async def serve_embedded(
         OSError: the address cannot be bound.
     """
     failure: BaseException | None = None
-    server = EmbeddedServer(options, seed=seed)
+    server = EmbeddedServer(options, seed=seed, ssl_context=ssl_context, shelf=shelf)
     async with trio.open_nursery() as nursery:
         try:
             await nursery.start(partial(server.serve, host=host, port=port))

@@ -12,9 +12,11 @@ import wave
 from pathlib import Path
 
 import pytest
+import trustme
 
 COMMAND = [sys.executable, "-m", "meerkat_rt"]
-ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error", "OPENAI_API_KEY": "", "COLUMNS": "200"}
+NO_KEYS = {"OPENAI_API_KEY": "", "GEMINI_API_KEY": ""}
+ENVIRONMENT = {**os.environ, **NO_KEYS, "PYTHONWARNINGS": "error", "COLUMNS": "200"}
 TIMEOUT = 90  # seconds; only to end a test that would hang
 
 
@@ -29,13 +31,25 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_talk_holds_the_whole_conversation_and_proves_that_nothing_is_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "provider",
+    [
+        ["embedded"],
+        ["embedded-gemini"],
+        ["embedded-gemini", "--model", "gemini-3.8-live"],
+        ["embedded-gemini", "--model", "gemini-2.5-flash-native-audio"],
+    ],
+    ids="-".join,
+)
+def test_talk_holds_the_whole_conversation_and_proves_that_nothing_is_left(
+    tmp_path: Path, provider: list[str]
+) -> None:
     reply = tmp_path / "reply.wav"
-    result = run("talk", "--fast", "--output", str(reply))
+    result = run("talk", "--fast", "--output", str(reply), "--provider", *provider)
     assert result.returncode == 0, result.stdout + result.stderr
     shown = result.stdout
     for part in (
-        "the provider hears speech",
+        "user: (1.9 s of speech)",
         "the model calls get_weather",
         "interrupted",
         "cut off here",
@@ -51,14 +65,16 @@ def test_talk_holds_the_whole_conversation_and_proves_that_nothing_is_left(tmp_p
     assert result.stderr == ""
 
 
-def test_talk_json_prints_events_and_nothing_else() -> None:
-    result = run("talk", "--fast", "--json")
+@pytest.mark.parametrize("provider", ["embedded", "embedded-gemini"])
+def test_talk_json_prints_events_and_nothing_else(provider: str) -> None:
+    result = run("talk", "--fast", "--json", "--provider", provider)
     assert result.returncode == 0, result.stderr
     kinds = [json.loads(line)["type"] for line in result.stdout.splitlines()]
     assert kinds[-1] == "session_closed"
     assert kinds.count("session_closed") == 1
     for kind in ("tool_call_requested", "tool_call_finished", "interrupted", "message_committed"):
         assert kind in kinds
+    assert kinds.count("turn_committed") == 3
     assert kinds.index("tool_call_requested") < kinds.index("output_audio_chunk")
 
 
@@ -129,15 +145,25 @@ def test_ctrl_c_ends_talk_cleanly_with_a_summary_and_no_traceback() -> None:
     assert "after Ctrl-C" in shown
 
 
-def test_talk_with_openai_needs_a_key_and_says_so() -> None:
-    result = run("talk", "--provider", "openai")
+@pytest.mark.parametrize(
+    ("provider", "key"), [("openai", "OPENAI_API_KEY"), ("gemini", "GEMINI_API_KEY")]
+)
+def test_talk_with_a_live_provider_needs_a_key_and_says_so(provider: str, key: str) -> None:
+    result = run("talk", "--provider", provider)
     assert result.returncode == 2
-    assert result.stderr.strip() == "--provider openai needs a key: --api-key, or OPENAI_API_KEY."
+    assert result.stderr.strip() == f"--provider {provider} needs a key: --api-key, or {key}."
 
 
-def test_serve_prints_its_url_first_and_ends_on_ctrl_c() -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_serve_prints_its_urls_first_and_ends_on_ctrl_c(tmp_path: Path, tls: bool) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    certificate.private_key_pem.write_to_path(key)
+    secure = ["--tls-cert", str(chain), "--tls-key", str(key)] if tls else []
+    scheme = "wss" if tls else "ws"
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0"],
+        [*COMMAND, "serve", "--port", "0", *secure],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -145,8 +171,9 @@ def test_serve_prints_its_url_first_and_ends_on_ctrl_c() -> None:
     )
     try:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert re.fullmatch(r"ws://127\.0\.0\.1:\d+/v1/realtime", url)
+        url, base = (process.stdout.readline().strip() for _ in range(2))
+        assert re.fullmatch(scheme + r"://127\.0\.0\.1:\d+/v1/realtime", url)
+        assert url == f"{base}/v1/realtime"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=TIMEOUT)
     finally:
@@ -154,11 +181,20 @@ def test_serve_prints_its_url_first_and_ends_on_ctrl_c() -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_serve_says_which_certificate_it_cannot_use(tmp_path: Path) -> None:
+    missing = run("serve", "--tls-cert", str(tmp_path / "none.pem"))
+    assert missing.returncode == 2
+    assert missing.stderr.startswith(f"Cannot use {tmp_path / 'none.pem'} for TLS: ")
+    assert missing.stderr.count("\n") == 1
+
+
 def test_doctor_connects_to_the_embedded_provider_and_names_what_is_missing() -> None:
     result = run("doctor")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "embedded provider: connected in" in result.stdout
-    assert "OpenAI: no key is set" in result.stdout
+    assert "embedded Gemini provider: connected in" in result.stdout
+    assert "OpenAI: no key is set (OPENAI_API_KEY)" in result.stdout
+    assert "Gemini: no key is set (GEMINI_API_KEY)" in result.stdout
     assert re.search(r"^trio \d", result.stdout, re.MULTILINE)
 
 

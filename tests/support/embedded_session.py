@@ -36,6 +36,12 @@ def spoken_turn(name: str = "goforward", form: str = "audio/pcm", silence: float
     return audio_format.encode(samples)
 
 
+def spoken_turn_16k(name: str = "goforward", silence: float = 1.0) -> bytes:
+    """The same at 16 kHz, as Gemini hears natively."""
+    quiet = np.random.default_rng(7).normal(0, 12, int(silence * 16_000))
+    return np.concatenate((recording(name, 16_000), quiet.astype("<i2"))).tobytes()
+
+
 def appends(audio: bytes, size: int = 4800) -> list[dict]:
     """The append events that carry `audio`, in chunks as a microphone makes them."""
     return [

@@ -87,6 +87,7 @@ class Turns:
         self._earlier: UserTurn | None = None  # committed before it; words may still come
         self._reply: Reply | None = None
         self._last: Reply | None = None  # the response before, for words that trail it
+        self._unanswered = False  # a turn of the user's is over and settled, and has no answer yet
         self._in_turn = False  # the model's turn has begun
         self._stray = False  # an interruption without a turn; its end is not a turn's either
         self._speaking = False  # voice activity
@@ -179,6 +180,7 @@ class Turns:
     def _settle_newest(self) -> None:
         if self._user is not None and self._user.committed:
             self._settle(self._user)
+            self._unanswered = not self._user.answered
             self._user = None
 
     def heard(self, text: str, *, finished: bool) -> None:
@@ -223,7 +225,7 @@ class Turns:
 
     def _begin(self) -> Reply:
         if not self._manual:
-            asked = self._in_turn or self._prompted or self._busy
+            asked = self._in_turn or self._prompted or self._busy or self._unanswered
             if self._user is None and self._audio_sent and not asked:
                 self._open_user(evident=False)
             self._commit_user(inferred=True)
@@ -234,6 +236,7 @@ class Turns:
             self._usage = self._counted = None
         self._in_turn = True
         self._audio_sent = self._prompted = self._busy = self._commanded = self._stray = False
+        self._unanswered = False
         self._news = False
         reply = Reply(self.mint("resp"), self.mint("said"), self.mint("text"))
         self._reply = reply
@@ -345,7 +348,7 @@ class Turns:
                 spoken = turn is not None and turn.committed
             else:
                 spoken = turn is not None and not self._speaking
-            if self._prompted or spoken:
+            if self._prompted or self._unanswered or spoken:
                 self._begin()  # it had its turn and said nothing
         self._end_turn()
 

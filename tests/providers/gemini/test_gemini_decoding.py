@@ -665,3 +665,20 @@ def test_no_interruption_means_that_speech_over_the_model_is_the_next_turn():
     link.audio()
     link.content(turnComplete=True)
     assert [event.text for event in link.of(p.InputTranscriptDone)] == ["One", "Two"]
+
+
+def test_words_that_are_final_before_the_answer_do_not_make_a_second_turn_of_it():
+    link = Link()
+    link.sends(p.AppendAudio(data=bytes(640)))
+    link.hears(voiceActivity={"type": "ACTIVITY_START"})
+    link.hears(voiceActivity={"type": "ACTIVITY_END"})
+    link.content(inputTranscription={"text": "Hello", "finished": True})
+    link.sends(p.AppendAudio(data=bytes(640)))
+    link.audio()
+    link.content(turnComplete=True)
+    assert len(link.of(p.InputCommitted)) == 1
+    assert link.of(p.ItemDeleted) == []
+    # The audio since is nobody's turn yet; the next answer is to it.
+    link.sends(p.AppendAudio(data=bytes(640)))
+    link.audio()
+    assert [event.inferred for event in link.of(p.InputCommitted)] == [False, True]
