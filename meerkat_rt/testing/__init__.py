@@ -21,6 +21,8 @@ from .explore import Exploration as Exploration
 from .explore import ExplorationFailed as ExplorationFailed
 from .explore import explore as explore
 from .explore import explore_nearby as explore_nearby
+from .faults import FAULTS as FAULTS
+from .faults import Faults as Faults
 from .gemini_peer import GeminiPeer as GeminiPeer
 from .gemini_peer import gemini_peer as gemini_peer
 from .openai_peer import OpenAIPeer as OpenAIPeer

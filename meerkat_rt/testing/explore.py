@@ -109,8 +109,9 @@ def explore_nearby(
 ) -> Exploration:
     """Run a scenario under every order that departs from FIFO in at most `depth` batches.
 
-    In each, one task runs first or last and the others keep their order.  At most `limit` runs:
-    their number grows with the power `depth` of the run's length.  Nothing is injected.
+    In each, one task runs first or last and the others keep their order.  At most `limit` runs,
+    spread over the whole length of the program: their number grows with the power `depth` of that
+    length.  Nothing is injected.
 
     Raises:
         ExplorationFailed: something was wrong; with `check=False` it is only reported.
@@ -126,15 +127,24 @@ def explore_nearby(
             result = explorer.run(Recipe(orders=orders))
             explorer.result.digests.add(result.digest)
             explorer.judge(result)
-            if len(orders) < depth and not result.violations:
-                first_new = max(orders, default=-1) + 1
-                waiting += [
-                    {**orders, batch: order}
-                    for batch, size in enumerate(result.batches)
-                    if batch >= first_new
-                    for order in _one_moved(size)
-                ]
+            if len(orders) < depth and not result.violations and len(waiting) < limit:
+                waiting += _spread(list(_one_further(orders, result.batches)), limit)
     return explorer.finish(check)
+
+
+def _one_further(orders: dict[int, Order], batches: tuple[int, ...]) -> Iterator[dict[int, Order]]:
+    """The orders with one more departure, behind those that there are."""
+    first_new = max(orders, default=-1) + 1
+    for batch, size in enumerate(batches):
+        if batch >= first_new:
+            yield from ({**orders, batch: order} for order in _one_moved(size))
+
+
+def _spread(found: list[dict[int, Order]], limit: int) -> list[dict[int, Order]]:
+    """All, or where they are too many, so many of them over the whole length of the run."""
+    if len(found) <= limit:
+        return found
+    return [found[number * len(found) // limit] for number in range(limit)]
 
 
 def _one_moved(size: int) -> Iterator[Order]:

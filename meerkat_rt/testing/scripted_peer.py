@@ -27,6 +27,7 @@ import trio
 
 from . import places
 from .clock import StallWatch
+from .faults import Faults
 from .websocket_peer import ClientGone, CloseFrame, WebSocketPeer
 
 if TYPE_CHECKING:
@@ -74,13 +75,14 @@ class ScriptedPeer:
 
     `received` holds every frame of the client's, in order; `sent` every frame sent.  Frames whose
     type is in `skipped` are recorded, but `expect` passes over them unless it is one of them that
-    it expects.
+    it expects.  `faults` is what may befall the frames that it sends.
     """
 
     def __init__(
         self, stream: trio.abc.Stream, *, patience: float = PATIENCE, skipped: frozenset[str]
     ) -> None:
         self.socket = WebSocketPeer(stream, self._came, self._wake)
+        self.faults = Faults(self.socket)
         self.received: list[Received] = []
         self.sent: list[Frame] = []
         self.patience = patience
@@ -162,6 +164,7 @@ class ScriptedPeer:
     async def _next(self, what: str, within: float | None = None) -> Frame:
         with self._deadline(what, within):
             await trio.lowlevel.checkpoint()
+            await self.faults.settle()
             while not self._unread:
                 self._check_not_gone(what)
                 await self._news.wait()
@@ -281,7 +284,8 @@ class ScriptedPeer:
         """
         frame = self.prepare(dict(frame))
         self.sent.append(frame)
-        await self.socket.send_text(json.dumps(frame, separators=(",", ":")))
+        text = json.dumps(frame, separators=(",", ":"))
+        await self.faults.deliver(self.frame_type(frame), text)
 
     def prepare(self, frame: Frame) -> Frame:
         """Add what every frame of the provider's carries."""
@@ -290,6 +294,7 @@ class ScriptedPeer:
     async def linger(self) -> None:
         """Do nothing until the client leaves or the test ends; the script counts as finished."""
         self.lingering = True
+        await self.faults.settle()
         await self._gone()
 
 

@@ -64,6 +64,7 @@ class WebSocketPeer:
         self._fragments: list[bytes] = []
         self._text = False
         self._silent = False
+        self._corked: list[bytes] | None = None  # what goes out in one write
         self._hearing = trio.Event()
         self._hearing.set()
         self._read_scope = trio.CancelScope()
@@ -138,10 +139,12 @@ class WebSocketPeer:
             return
         async with self._writing:  # first come, first served, so the pieces stay in order
             for data in pieces:
-                if data:
+                if not data:
+                    await self.stream.aclose()
+                elif self._corked is None:
                     await self._write(data)
                 else:
-                    await self.stream.aclose()
+                    self._corked.append(data)
 
     async def _write(self, data: bytes) -> None:
         try:
@@ -195,6 +198,15 @@ class WebSocketPeer:
         async with self._writing:
             await self._write(data)
 
+    def encoded(self, text: str) -> bytes:
+        """A text frame as the bytes to be sent; the protocol believes that it was.
+
+        Raises like `send_text`.
+        """
+        self._check_open()
+        self._protocol.send_text(text.encode())
+        return b"".join(self._protocol.data_to_send())
+
     async def ping(self, payload: bytes = b"") -> None:
         """Send a ping; `pongs` counts the answers.  Raises like `send_text`."""
         self._check_open()
@@ -211,9 +223,7 @@ class WebSocketPeer:
 
     async def cut_frame(self, text: str, *, keep: int | None = None) -> None:
         """Send the first `keep` bytes (half) of a text frame, then reset the connection."""
-        self._check_open()
-        self._protocol.send_text(text.encode())
-        whole = b"".join(self._protocol.data_to_send())
+        whole = self.encoded(text)
         await self.send_bytes(whole[: len(whole) // 2 if keep is None else keep])
         if isinstance(self.stream, WireStream):
             self.stream.reset(deliver=True)
@@ -223,6 +233,23 @@ class WebSocketPeer:
     async def drop(self) -> None:
         """Close the stream without a close frame."""
         await trio.aclose_forcefully(self.stream)
+
+    async def half_close(self) -> None:
+        """Send the stream's end of file without a close frame, and go on reading."""
+        self._silent = True
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
+            await self.stream.send_eof()
+
+    def cork(self) -> None:
+        """Gather what is sent from now on, until `uncork`."""
+        if self._corked is None:
+            self._corked = []
+
+    async def uncork(self) -> None:
+        """Send what was gathered, in one write.  Raises ClientGone when the client is gone."""
+        gathered, self._corked = self._corked, None
+        if gathered:
+            await self.send_bytes(b"".join(gathered))
 
     def stop_reading(self, *, room: int = 0) -> None:
         """Read nothing more, not even a close frame.

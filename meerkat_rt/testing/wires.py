@@ -194,6 +194,12 @@ class WireStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             self.end()
 
+    async def wait_read(self) -> None:
+        """Wait until the other end has read all that was written, or is gone.  Cancel-safe."""
+        await trio.lowlevel.checkpoint()
+        while self._out.waiting and not (self._out.reader_gone or self._out.broken):
+            await self._out.room()
+
     def end(self) -> None:
         """`send_eof` without the checkpoint."""
         self._out.ended = True

@@ -7,11 +7,11 @@ import inspect
 import meerkat_rt.testing
 
 MODULES = {
-    *("clock", "descriptors", "everywhere", "openai_frames", "openai_response"),
+    *("clock", "descriptors", "everywhere", "faults", "openai_frames", "openai_response"),
     *("places", "plugin", "probe", "quiescence", "recipe", "run", "scheduler", "scripted_peer"),
     *("scenarios", "sweep", "targets", "trial", "websocket_peer", "wires"),
 }
-CONSTANTS = {"WIRES", "Scenario", "Verify", "WireName"}
+CONSTANTS = {"FAULTS", "WIRES", "Scenario", "Verify", "WireName"}
 NAMES = {
     name
     for name in vars(meerkat_rt.testing)
@@ -30,6 +30,7 @@ def test_the_names_are_these():
             "HarnessError",
             "InjectedError",
             "Leak",
+            "Faults",
             "MessageInPlay",
         ),
         *("NotQuiescent", "OpenAIPeer", "Place", "QuiescenceBaseline", "Received", "Recipe"),

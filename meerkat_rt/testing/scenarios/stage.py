@@ -4,8 +4,8 @@ A scenario is the body of one session against a scripted server.  Its region is 
 life as an application lives it; the server is outside and survives.  After each run the sweep
 checks that nothing is left, and `promises.verify` checks what the session has said.
 
-Besides being cancelled a session can be given other blows: its connection is "reset", or somebody
-calls "interrupt".
+Besides being cancelled a session can be given other blows: its connection is "reset", somebody
+calls "interrupt", or one of the faults of `faults.FAULTS` befalls the server's next frame.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from ...runtime.limits import SessionLimits
 from ...runtime.ports import RealtimeSessionFactory
 from ...runtime.tools import ToolSet
 from ...transport import OpenStream
+from ..faults import FAULTS
 from ..scripted_peer import ScriptError
 from ..sweep.case import Case
+from ..websocket_peer import ClientGone
 from .promises import verify
 
 if TYPE_CHECKING:
@@ -162,6 +164,7 @@ def scenario(
             play=play,
             verify=verify,
             unwind=unwind,
+            faults=tuple(FAULTS),
             spare=spare,
             # Of those that end by an error some never open, and there is nothing to interrupt.
             blows=("reset",) if ends else ("reset", "interrupt"),
@@ -194,12 +197,14 @@ async def _servers(
     # Not started by who dials: the servers are not the session's, and survive its cancellation.
     async def serve(number: int) -> None:
         async def forgiving(peer: Any) -> None:
+            peer.faults.register(trial)
             try:
                 await scripts[number](peer)
             except ScriptError:
                 if not trial.was_injected():
                     raise
-                await peer.linger()  # a session that ends leaves the script, and wants its close
+                with contextlib.suppress(ClientGone):
+                    await peer.linger()  # a session that ends leaves the script, wants its close
 
         await called[number].wait()
         if not over.is_set():
@@ -256,6 +261,8 @@ def _by_the_blow(trial: Trial, error: BaseException) -> bool:
         return True
     if isinstance(error, (errors.LlmError, EndedEarly)):
         return trial.was_injected()
+    if trial.injected in FAULTS:  # a body may well insist on what a sound server says
+        return isinstance(error, (AssertionError, trio.TooSlowError))
     # Trio's word for a supervisor that was cancelled alone before it had started.
     return trial.injected == "cancel(supervisor)" and isinstance(error, RuntimeError)
 

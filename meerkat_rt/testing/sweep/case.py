@@ -23,9 +23,9 @@ class Case:
 
     `play` gets the trial of one run, the kind of wire and the name of the transport.  A program
     that has neither is wrapped by `Case.of`.  `unwind`: virtual seconds within which it must have
-    ended after a cancellation.  `blows`: the actions that it registers, besides "cancel".  `spare`:
-    patterns of the names of tasks that are not struck alone.
-    `allowed`: exceptions that it may end with.  `verify`: its own invariants.
+    ended after a cancellation.  `blows`: the actions that it registers, besides "cancel", and
+    `faults` are more of them, of the network's.  `spare`: patterns of the names of tasks that are
+    not struck alone.  `allowed`: exceptions that it may end with.  `verify`: its own invariants.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Case:
     verify: Verify | None = None
     unwind: float = 1.0
     blows: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
     allowed: tuple[type[BaseException], ...] = ()
     wires: tuple[WireName, ...] = WIRES

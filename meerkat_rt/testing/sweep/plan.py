@@ -25,7 +25,8 @@ ends at once, and the body may be waiting for something besides."""
 class Job:
     """One sweep, or one exploration, of one case on one wire with one transport.
 
-    With `seeds` it explores: `sample` points of `actions[0]` under each.  Otherwise it sweeps:
+    With `seeds` it explores: `sample` points of `actions[0]` under each.  With `deviations` it
+    explores so many orders nearest to FIFO.  Otherwise it sweeps:
     `sample` points of each action (None: every point), and `pairs` pairs.
     """
 
@@ -38,6 +39,7 @@ class Job:
     pairs: int = 0
     repeat: int = 1
     seeds: tuple[int, ...] = ()
+    deviations: int = 0
     unwind: float
 
 
@@ -47,18 +49,40 @@ class Amount:
 
     elsewhere: int | None  # points on the other wires and transports
     blows: int | None  # points of each action of the scenario's own
+    faults: int | None  # points at which each fault of the network is armed
     tasks: int | None  # points at which each task is cancelled, and raised in, alone
     pairs: int
     repeat: int
     seeds: int
     points: int  # of each seed
+    deviations: int  # orders that depart from FIFO in one batch, then in two
 
 
 AMOUNTS: dict[Level, Amount] = {
-    "quick": Amount(elsewhere=3, blows=6, tasks=1, pairs=2, repeat=1, seeds=2, points=4),
-    "standard": Amount(elsewhere=30, blows=30, tasks=6, pairs=10, repeat=1, seeds=20, points=25),
+    "quick": Amount(
+        elsewhere=2, blows=4, faults=1, tasks=1, pairs=2, repeat=1, seeds=2, points=4, deviations=0
+    ),
+    "standard": Amount(
+        elsewhere=20,
+        blows=20,
+        faults=3,
+        tasks=6,
+        pairs=10,
+        repeat=1,
+        seeds=20,
+        points=25,
+        deviations=10,
+    ),
     "all": Amount(
-        elsewhere=None, blows=None, tasks=None, pairs=400, repeat=2, seeds=200, points=25
+        elsewhere=None,
+        blows=None,
+        faults=None,
+        tasks=None,
+        pairs=400,
+        repeat=2,
+        seeds=200,
+        points=25,
+        deviations=2_000,
     ),
 }
 SEEDS_A_JOB = 20
@@ -83,6 +107,8 @@ def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
                 continue
             for blow in case.blows:
                 yield attrs.evolve(base, actions=(blow,), sample=amount.blows, unwind=unwind)
+            if case.faults:
+                yield attrs.evolve(base, actions=case.faults, sample=amount.faults, unwind=unwind)
             if amount.tasks is None or amount.tasks:
                 for strike in ("cancel(*)", "raise(*)"):
                     yield attrs.evolve(base, actions=(strike,), sample=amount.tasks, unwind=unwind)
@@ -91,3 +117,5 @@ def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
             for start in range(0, amount.seeds, SEEDS_A_JOB):
                 seeds = range(start, min(start + SEEDS_A_JOB, amount.seeds))
                 yield attrs.evolve(base, seeds=tuple(seeds), sample=amount.points)
+            if amount.deviations:
+                yield attrs.evolve(base, deviations=amount.deviations)

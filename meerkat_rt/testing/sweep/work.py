@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..everywhere import cancel_everywhere
-from ..explore import explore
+from ..explore import explore, explore_nearby
 from .plan import Job
 from .sources import OURS, cases_of
 
@@ -38,7 +38,7 @@ def do(job: Job) -> Outcome:
     """Run a job.  What goes wrong with the job itself is a failure too."""
     began = time.perf_counter()
     try:
-        outcome = _explored(job) if job.seeds else _swept(job)
+        outcome = (_explored if job.seeds else _nearby if job.deviations else _swept)(job)
     except Exception:
         text = f"{job.case}: could not be swept\n{traceback.format_exc()}"
         outcome = Outcome(job=job, failed=1, failures=(text,))
@@ -85,6 +85,26 @@ def _explored(job: Job) -> Outcome:
     return Outcome(
         job=job,
         seeds=len(job.seeds),
+        runs=result.runs,
+        failed=len(result.failures),
+        failures=_told(job, result.scenario, result.failures),
+    )
+
+
+def _nearby(job: Job) -> Outcome:
+    case = cases_of(job.source)[job.case]
+    result = explore_nearby(
+        case.on(job.wire, job.transport),
+        depth=2,
+        limit=job.deviations,
+        max_unwind=job.unwind,
+        allowed=case.allowed,
+        verify=case.verify,
+        stop_after=_ENOUGH,
+        check=False,
+    )
+    return Outcome(
+        job=job,
         runs=result.runs,
         failed=len(result.failures),
         failures=_told(job, result.scenario, result.failures),
