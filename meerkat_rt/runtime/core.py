@@ -147,6 +147,7 @@ class SessionCore:
         self.connected = False
         self.close_requested = trio.Event()
         self.closed = trio.Event()
+        self._wound_up = False
         self.reason: CloseReason | None = None
         self.error: LlmError | None = None
         self.unresponsive: dict[str, str] = {}  # call id -> tool name
@@ -287,6 +288,13 @@ class SessionCore:
             self.error = error
             self.close_requested.set()
             self.lanes.close()
+
+    def wind_up(self) -> None:
+        """End what the session still has going, once: its responses, calls, waits and requests."""
+        if not self._wound_up:
+            self._wound_up = True
+            self.machine.close(trio.current_time())
+            self.step()
 
     def link_lost(self, reason: CloseReason, error: LlmError | None) -> None:
         """The connection is gone: tell the machine, then close."""

@@ -75,8 +75,7 @@ async def supervise(
         try:
             # Has happened, unless the teardown did not get that far.
             core.tools.close()
-            core.machine.close(trio.current_time())
-            core.step()
+            core.wind_up()
         finally:
             core.finish()
 
@@ -117,8 +116,7 @@ async def _converse(core: SessionCore, link: Link) -> None:
             producers.start_soon(_vital, core, core.run_timer, name="nudge timer")
             producers.start_soon(_vital, core, core.tools.run, name="tool dispatch")
             await core.close_requested.wait()
-            core.machine.close(trio.current_time())
-            core.step()
+            core.wind_up()
             io.start_soon(_name_unresponsive_tools, core, name="tool watch")
             producers.cancel_scope.cancel(reason="the session is closing")
         if not link.ended.is_set():
