@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..model.media import RealtimeCapabilities, RealtimeTurningMode
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
+    from ..runtime.continuity import ContinuityPolicy
     from ..runtime.limits import SessionLimits
     from ..runtime.ports import Conversation, RealtimeSessionFactory, Recorder, SessionStore
     from ..runtime.session import RealtimeSession
@@ -62,12 +63,18 @@ class _Embedded(ABC):
         store: SessionStore | Conversation | None = None,
         recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
+        continuity: ContinuityPolicy | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.open_session`."""
         async with (
             serve_embedded(self.options, shelf=self._shelf) as server,
             self._client(server).open_session(
-                config, tools=tools, store=store, recorder=recorder, limits=limits
+                config,
+                tools=tools,
+                store=store,
+                recorder=recorder,
+                limits=limits,
+                continuity=continuity,
             ) as session,
         ):
             yield session

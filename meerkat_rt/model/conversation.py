@@ -309,11 +309,15 @@ class AssistantMessage:
         )
 
 
+def _as_results(results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
+    return tuple(results)
+
+
 @attrs.frozen
 class ToolResultsMessage:
     """What the tools answered."""
 
-    results: tuple[ToolResult, ...] = attrs.field(converter=tuple)
+    results: tuple[ToolResult, ...] = attrs.field(converter=_as_results)
 
 
 Message: TypeAlias = (

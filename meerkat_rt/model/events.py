@@ -384,6 +384,42 @@ class StoreFailed(_SessionEvent):
     retryable: bool
 
 
+@attrs.frozen(kw_only=True)
+class SessionRotating(_SessionEvent):
+    """Another connection is about to take the place of this one.
+
+    `why`: `age` (the provider's cap is near), `going_away` (the provider said so), or `resume_with`
+    (the application wants another configuration).
+    """
+
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class SessionRotated(_SessionEvent):
+    """Another connection has taken the place of the one before; the conversation goes on.
+
+    `session_id` is the provider's new id, if it gave one.  `state_restored`: the provider's own
+    session goes on, with all that it knows; otherwise a new one was told what had been said.  After
+    a loss it ends the reconnection.
+    """
+
+    session_id: str | None = None
+    state_restored: bool
+
+
+@attrs.frozen(kw_only=True)
+class Reconnecting(_SessionEvent):
+    """The connection was lost; the `attempt`-th attempt at another begins in `next_delay` seconds.
+
+    `reason` says, for people, why the last connection or attempt failed.
+    """
+
+    attempt: int
+    next_delay: float
+    reason: str = ""
+
+
 class ClosedBy(StrEnum):
     """Who ended a session."""
 
@@ -451,6 +487,9 @@ RealtimeSessionEvent: TypeAlias = (
     | RateLimitsUpdated
     | MessageCommitted
     | StoreFailed
+    | SessionRotating
+    | SessionRotated
+    | Reconnecting
     | SessionClosed
 )
 """Everything a session can say.  In JSON tagged on `type` with the class's name in snake_case."""

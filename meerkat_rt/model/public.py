@@ -270,6 +270,20 @@ def _closed(event: events.SessionClosed) -> RealtimeEvent:
     return StatusChanged(RealtimeChannelStatus(state=state, reason=reason.text or None))
 
 
+def _rotated(_event: events.SessionRotated) -> RealtimeEvent:
+    return StatusChanged(RealtimeChannelStatus(state=RealtimeChannelState.READY))
+
+
+def _reconnecting(event: events.Reconnecting) -> RealtimeEvent:
+    return StatusChanged(
+        RealtimeChannelStatus(
+            state=RealtimeChannelState.RECONNECTING,
+            attempt_count=event.attempt,
+            reason=event.reason or None,
+        )
+    )
+
+
 def _internal(_event: object) -> None:
     return None
 
@@ -307,6 +321,9 @@ _PROJECTIONS: dict[type, Callable[[Any], RealtimeEvent | None]] = {
     events.RateLimitsUpdated: _internal,
     events.MessageCommitted: _internal,  # its blocks carry tool arguments
     events.StoreFailed: _internal,
+    events.SessionRotating: _internal,
+    events.SessionRotated: _rotated,
+    events.Reconnecting: _reconnecting,
     events.SessionClosed: _closed,
 }
 """Every session event, those without a public form too, so that a new one cannot be forgotten."""

@@ -10,7 +10,7 @@ import attrs
 from ..model.media import RealtimeCapabilities, ResponseModality
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ..model.conversation import ToolDef
     from ..model.errors import LlmError
@@ -40,7 +40,7 @@ class Profile:
     answer_window: float | None = None  # seconds; None: the session's nudge timeout
     ping_interval: float | None = 20.0  # seconds; None: the provider pings us
     ping_timeout: float = 20.0  # seconds
-    session_cap: float | None = None  # seconds a session may last
+    session_cap: float | None = None  # seconds a session may last on one connection
 
 
 @attrs.frozen(kw_only=True)
@@ -112,6 +112,17 @@ class LinkCodec(Protocol):
         """
         ...
 
+    def dropped(self) -> tuple[ProviderEvent, ...]:
+        """What is known for certain now that the connection is gone, and was not told yet."""
+        ...
+
+    def carry_on(self, before: LinkCodec, calls: Collection[str]) -> None:
+        """This connection goes on with the session that `before` spoke with.
+
+        `calls` are open there still, and are answered here.
+        """
+        ...
+
     def written(self) -> tuple[ProviderEvent, ...]:
         """What follows from the commands encoded since the last call, once they are written.
 
@@ -134,8 +145,29 @@ class Dialect(Protocol):
         """Where to connect."""
         ...
 
-    def opening(self, config: RealtimeSessionOpenConfig, tools: Sequence[ToolDef]) -> Opening:
-        """The handshake that opens a new session from `config`, advertising `tools`."""
+    def opening(
+        self,
+        config: RealtimeSessionOpenConfig,
+        tools: Sequence[ToolDef],
+        *,
+        open_calls: Collection[str] = (),
+    ) -> Opening:
+        """The handshake that opens a new session from `config`, advertising `tools`.
+
+        `open_calls` are calls in the history that will be answered in this session.
+        """
+        ...
+
+    def seeds_call(self, call_id: str) -> bool:
+        """Whether a new session can be told of this open call, and be given its outcome later."""
+        ...
+
+    def resuming(self, handle: str) -> Dialect:
+        """The same language, for going on with the provider's session that `handle` stands for.
+
+        Raises:
+            InvalidRequest: this provider has no such handles.
+        """
         ...
 
     def attaching(self) -> Opening:

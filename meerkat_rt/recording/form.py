@@ -20,7 +20,7 @@ import msgspec
 
 from ..model import conversation, events, media
 from ..model.errors import InvalidJson
-from ..turn import effects, ports
+from ..turn import crossing, effects, ports
 
 if TYPE_CHECKING:
     from ..model.conversation import JSON
@@ -156,6 +156,7 @@ def _classes() -> dict[str, type]:
     found: list[Any] = [
         *get_args(ports.ProviderEvent),
         ports.ResponseOptions,
+        crossing.Terms,
         effects.MachineSettings,
         effects.ToolSpec,
         events.ProviderFault,
@@ -164,6 +165,11 @@ def _classes() -> dict[str, type]:
         conversation.Usage,
         conversation.ToolResult,
         conversation.TextContent,
+        *get_args(conversation.Message),
+        *get_args(conversation.AssistantBlock),
+        *get_args(conversation.ContentBlock),
+        conversation.InlineData,
+        conversation.BlobRef,
         media.RealtimeAudioFormat,
         media.RealtimeCapabilities,
     ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import attrs
 
 from ..model.events import RealtimeSessionEvent
+from ..turn.crossing import Terms
 from ..turn.effects import Effect, Send
 from ..turn.machine import SessionMachine
 from .form import Verbatim, compact, plain
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .redaction import Shapes
 
 INPUTS: Final = (
-    "seeded", "observe", "timer", "link_lost", "close",
+    "seeded", "observe", "timer", "link_lost", "link_dropped", "link_restored", "close",
     "audio_appended", "send_text", "unstage_text", "commit_turn", "commit_audio", "clear_audio",
     "request_response", "interrupt", "truncate", "submit_tool_result", "submit_tool_error",
     "update_session", "send_raw",
@@ -115,8 +116,12 @@ class RecordedMachine(SessionMachine):
         arguments = {**dict(zip(parameters, args, strict=False)), **kwargs}
         if "item_ids" in arguments:
             arguments["item_ids"] = tuple(arguments["item_ids"])
-        specs = arguments.get("tools")
-        passed = {**arguments, "tools": self._judged(specs)} if specs else arguments
+        specs, terms = arguments.get("tools"), arguments.get("terms")
+        passed = arguments
+        if specs:
+            passed = {**arguments, "tools": self._judged(specs)}
+        elif isinstance(terms, Terms) and terms.tools:
+            passed = {**arguments, "terms": attrs.evolve(terms, tools=self._judged(terms.tools))}
         now = arguments.pop("now", None)
         counts = len(ctx.events), len(ctx.transcript), len(ctx.effects)
         returned, raised = None, None

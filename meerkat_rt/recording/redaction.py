@@ -101,8 +101,9 @@ def arguments_shape(text: str) -> str:
 
 _IDS: Final = frozenset(
     {
-        "call_id", "call_ids", "delta_id", "event_id", "id", "item_id", "item_ids",
-        "previous_item_id", "ref", "request_id", "response_id", "tool_use_id",
+        "answerable", "call_id", "call_ids", "commits", "delta_id", "event_id", "id", "item_id",
+        "item_ids", "known", "previous_item_id", "ref", "request_id", "response_id", "tool_use_id",
+        "waiting",
     }
 )  # fmt: skip
 _WORDS: Final = frozenset(
@@ -112,10 +113,16 @@ _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,63}")
 _PLAIN: Final = frozenset({"delta", "text"})  # always what somebody said
 _NAMES: Final = {
     ("ToolCalled", "name"), ("StartTool", "name"), ("SendToolOutput", "name"),
-    ("ToolSpec", "name"), ("ServerToolProgress", "name"),
+    ("Recollect", "name"), ("ToolSpec", "name"), ("ServerToolProgress", "name"),
 }  # fmt: skip
-_PARSED: Final = ("ToolCallRequested", "StartTool")  # their arguments are JSON, not its text
-_OUTPUTS: Final = {("ToolCallFinished", "output"), ("SendToolOutput", "output")}
+_PARSED: Final = (
+    "ToolCallRequested",
+    "StartTool",
+    "Recollect",
+)  # in these they are no text
+_OUTPUTS: Final = {
+    ("ToolCallFinished", "output"), ("SendToolOutput", "output"), ("Recollect", "output"),
+}  # fmt: skip
 
 # What the machine says of unusable calls quotes them, or says where the fault was.
 _QUOTING: Final = tuple(

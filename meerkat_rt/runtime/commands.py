@@ -392,6 +392,8 @@ class SessionCommands:
             )
         definitions, specs = advertised(config, self._tools, core.limits.tool_deadline)
         await self._update(core.dialect.projection(config, definitions), specs)
+        if core.continuity is not None:
+            core.continuity.origin.refreshed(config)
 
     async def _update(self, projection: object, specs: tuple[ToolSpec, ...] | None) -> None:
         core = self._core

@@ -20,6 +20,7 @@ from ..model.events import (
     CloseReason,
     MessageCommitted,
     OutputAudioChunk,
+    ProviderErrorReported,
     ProviderFault,
     SessionClosed,
     StoreFailed,
@@ -36,7 +37,10 @@ from ..turn.effects import (
     EndSession,
     FlushInput,
     FlushOutput,
+    LinkEnding,
     Lost,
+    Recollect,
+    ResumptionPoint,
     Send,
     SettleCommand,
     SettleRequest,
@@ -44,20 +48,23 @@ from ..turn.effects import (
 )
 from ..turn.machine import SessionMachine
 from ..turn.ports import CommandRefused, ErrorMeaning
-from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled
-from .lanes import EventLane, SendLanes
+from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled, WorkerLost
+from .lanes import EventLane, SendLanes, Signal
 from .ports import StagedTranscript
+from .sent_audio import SentAudio
 from .tool_dispatch import ToolDispatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ..model.conversation import Message, ToolResult
     from ..model.events import RealtimeSessionEvent
     from ..model.transcript import RealtimeTranscriptEvent
     from ..providers.base import Dialect
+    from ..turn.crossing import Terms
     from ..turn.effects import MachineSettings, RequestOutcome
     from ..turn.ports import ProviderCommand, ProviderEvent
+    from .continuity import Continuity
     from .journal_writer import JournalWriter
     from .limits import SessionLimits
     from .link import Link
@@ -142,6 +149,13 @@ class SessionCore:
         self.requests: dict[str, ResponseRequest] = {}
         self.acknowledgements: dict[str, Acknowledgement] = {}
         self.link: Link | None = None  # the current one
+        self.continuity: Continuity | None = None  # None: attached, so there is nothing to go on
+        self.sent_audio: SentAudio | None = None  # where it may have to be sent again
+        self.boundary: Signal | None = None  # somebody waits for the boundary between two turns
+        self.summons = Signal()  # the supervisor has something to do
+        self.stale_events = 0  # of connections that are not the session's any more
+        self.message_items: list[tuple[str, ...]] = []  # of which each message was made
+        self.seeded = 0  # messages that the open config has, too
         self.session_id: str | None = None
         self.conversation_id: str | None = None  # of the store
         self.connected = False
@@ -163,6 +177,9 @@ class SessionCore:
             SettleRequest: self._settle_request,
             SettleCommand: self._settle_command,
             EndSession: self._end_session,
+            LinkEnding: self._link_ending,
+            ResumptionPoint: self._resumption_point,
+            Recollect: self._recollect,
         }
 
     # ---------------------------------------------------------------- steps
@@ -181,6 +198,14 @@ class SessionCore:
             if self.events.overflowing:
                 self._consumer_too_slow()
         self._set_timer()
+        if self.boundary is not None and self.at_boundary:
+            self.boundary.set()
+
+    @property
+    def at_boundary(self) -> bool:
+        """Between two turns; audio that nobody reads will not be heard, so it is not waited for."""
+        machine = self.machine
+        return machine.at_boundary or (self.events.left_unread and machine.turn_over)
 
     def _consumer_too_slow(self) -> None:
         text = (
@@ -210,11 +235,11 @@ class SessionCore:
             if outcome.messages:
                 self.messages.extend(outcome.messages)
                 ids = tuple(item.item_id for item in outcome.materialized_messages)
+                shares = _share(ids, outcome.messages)
+                self.message_items.extend(shares)
                 events.extend(
                     MessageCommitted(message=message, item_ids=own)
-                    for message, own in zip(
-                        outcome.messages, _share(ids, outcome.messages), strict=True
-                    )
+                    for message, own in zip(outcome.messages, shares, strict=True)
                 )
 
     def announce(self, stored: Iterable[StoredMessage]) -> None:
@@ -222,6 +247,7 @@ class SessionCore:
         events: list[RealtimeSessionEvent] = []
         for entry in stored:
             self.messages.append(entry.message)
+            self.message_items.append(entry.item_ids)
             if isinstance(entry.message, (UserMessage, AssistantMessage)):
                 events.append(MessageCommitted(message=entry.message, item_ids=entry.item_ids))
         if events:
@@ -263,6 +289,17 @@ class SessionCore:
             text = f"the store failed: {error}"
             self.request_close(CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), error)
 
+    def begin_with(self, messages: Iterable[Message]) -> None:
+        """What was said before this session; its open config has it, too."""
+        self.messages += messages
+        self.seeded = len(self.messages)
+        self.message_items += [()] * (self.seeded - len(self.message_items))
+
+    @property
+    def said(self) -> int:
+        """How many messages became canonical in this session."""
+        return len(self.messages) - self.seeded
+
     @property
     def transcript(self) -> tuple[Message, ...]:
         """The messages as they are now.  Copied once a message, not once a look."""
@@ -287,6 +324,7 @@ class SessionCore:
             self.reason = reason
             self.error = error
             self.close_requested.set()
+            self.summons.set()
             self.lanes.close()
 
     def wind_up(self) -> None:
@@ -296,13 +334,85 @@ class SessionCore:
             self.machine.close(trio.current_time())
             self.step()
 
-    def link_lost(self, reason: CloseReason, error: LlmError | None) -> None:
-        """The connection is gone: tell the machine, then close."""
+    def link_lost(self, link: Link, reason: CloseReason, error: LlmError | None) -> None:
+        """A connection is gone.  If it was the session's it is replaced, or the session ends."""
+        if link is not self.link:
+            return
         self.connected = False
         if not self.close_requested.is_set():
+            if self.continuity is not None and self.continuity.may_recover(error):
+                self.drop_link(link)
+                self.continuity.lost(link, error)
+                return
             self.machine.link_lost(trio.current_time())
             self.step()
         self.request_close(reason, error)
+
+    def worker_lost(self, name: str) -> None:
+        """A task without which a session cannot live has ended.  After a request to close it may.
+
+        A session without a receiver, say, would wait for ever and look alive.
+        """
+        text = f"internal error: the {name} ended before the session"
+        reason = CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False)
+        self.request_close(reason, WorkerLost(text))
+
+    async def vital(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a task without which the session cannot live, whether it fails or is cancelled."""
+        try:
+            await run(*args)
+        finally:
+            self.worker_lost(trio.lowlevel.current_task().name)
+
+    # ---------------------------------------------------------------- from link to link
+
+    def keep_sent_audio(self, since: float) -> None:
+        """Remember the audio that is written from now on, for a connection to come.
+
+        None was written between `since` and now.
+        """
+        fmt = self.settings.capabilities.audio_input_format
+        if self.sent_audio is None and fmt is not None:
+            self.sent_audio = SentAudio(self.limits.mic_max_age, fmt, since)
+
+    def drop_link(self, link: Link) -> None:
+        """There is no connection for a while; what can wait for the next one waits."""
+        now = trio.current_time()
+        self.link = None
+        self.connected = False
+        for event in link.codec.dropped():
+            self.machine.observe(event, now)
+        kept_since = math.inf if self.sent_audio is None else self.sent_audio.kept_since
+        since, heard_ms, _ = self.machine.link_dropped(kept_since, now)
+        point = None if self.continuity is None else self.continuity.point
+        if point is not None and point.at >= since:
+            since, heard_ms = point.at, None  # the provider has heard what came before
+        again = [] if self.sent_audio is None else self.sent_audio.since(since, heard_ms)
+        self.sent_audio = None
+        dropped = self.lanes.cross(again, now)
+        self.step()
+        if dropped:
+            fault = ProviderFault(code="connection_lost", message="it was not sent")
+            self.events.put(ProviderErrorReported(fault=fault, command="raw") for _ in dropped)
+
+    def adopt(self, link: Link, dialect: Dialect, terms: Terms) -> None:
+        """`link` is the session's connection from now on, and everything that waited goes on."""
+        now = trio.current_time()
+        self.dialect = dialect
+        if terms.settings is not None:
+            self.settings = terms.settings
+            self.events.speak(terms.settings.output_format)
+        self.session_id = link.session_id
+        self.link = link
+        self.connected = True
+        if self.continuity is not None and self.continuity.policy is not None:
+            self.keep_sent_audio(-math.inf)
+        self.lanes.serve(link.ready)
+        self.machine.link_restored(terms, now)
+        self.step()
+        self.observe(link.held, now)
+        link.held.clear()
+        link.begin.set()
 
     def tool_unresponsive(self, call_id: str, tool_name: str, grace: float) -> None:
         """Tell the application, once, which call does not stop."""
@@ -342,6 +452,8 @@ class SessionCore:
         for acknowledgement in self.acknowledgements.values():
             acknowledgement.arrived.set()
         self.acknowledgements.clear()
+        if self.continuity is not None:
+            self.continuity.close()
         for request in self.requests.values():  # none, unless the machine was never closed
             request._settle(Lost(reason="the session has ended"))
         self.requests.clear()
@@ -434,7 +546,22 @@ class SessionCore:
 
     def _end_session(self, effect: EndSession) -> None:
         error = None if effect.fault is None else self.dialect.fault_error(effect.fault)
-        self.request_close(effect.reason, error)
+        if error is not None and self.continuity is not None and self.continuity.may_recover(error):
+            self.continuity.ending(effect.reason, error)  # in the middle of a step no link is lost
+        else:
+            self.request_close(effect.reason, error)
+
+    def _link_ending(self, effect: LinkEnding) -> None:
+        if self.continuity is not None:
+            self.continuity.link_ending(effect)
+
+    def _resumption_point(self, effect: ResumptionPoint) -> None:
+        if self.continuity is not None:
+            self.continuity.resumption_point(effect)
+
+    def _recollect(self, effect: Recollect) -> None:
+        if self.continuity is not None:
+            self.continuity.recollect(effect)
 
     # ---------------------------------------------------------------- callbacks
 

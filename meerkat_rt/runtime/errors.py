@@ -69,3 +69,14 @@ class WorkerLost(WithMessage):
     """
 
     retryable: ClassVar[bool] = True
+
+
+@attrs.define(eq=False)
+class ReconnectExhausted(WithMessage):
+    """The connection was lost and could not be replaced within what the policy allows.
+
+    `attempts` were made; the last one's error is the cause.
+    """
+
+    attempts: int = 0
+    retryable: ClassVar[bool] = True

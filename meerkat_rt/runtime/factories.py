@@ -22,8 +22,10 @@ from .arguments import (
     session_limits,
     tool_set,
 )
+from .continuity import ContinuityPolicy, checked
 from .limits import SessionLimits
 from .opening import machine_settings, run_session
+from .origin import Origin
 from .tools import ToolSet, advertised
 
 if TYPE_CHECKING:
@@ -50,13 +52,15 @@ def open_session(
     store: SessionStore | Conversation | None = None,
     recorder: Recorder | None = None,
     limits: SessionLimits | None = None,
+    continuity: ContinuityPolicy | None = None,
 ) -> AbstractAsyncContextManager[RealtimeSession]:
     """Open a session with `provider`; an async context manager that yields it ready.
 
     `tools` run the calls that have a handler: a ToolSet, or just functions.  `store` keeps the
     conversation: a store alone begins a new one, `Conversation(store=..., id=...)` goes on with a
     stored one.  `recorder` writes down what goes into the session, to be played again
-    (`recording.FlightRecorder`).
+    (`recording.FlightRecorder`).  With `continuity` the session outlives its connections: they are
+    replaced before the provider's cap and after a loss, and the conversation goes on.
 
     Leaving the block, by any road, closes the session and leaves nothing behind: no task, no
     socket, no timer.  An exception of the block comes out as it is.  Cancelled while it connects,
@@ -76,6 +80,7 @@ def open_session(
         store=store,
         recorder=recorder,
         limits=session_limits(limits),
+        **({} if continuity is None else {"continuity": continuity}),
     )
 
 
@@ -202,6 +207,7 @@ class OpenAIRealtime:
         store: SessionStore | Conversation | None = None,
         recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
+        continuity: ContinuityPolicy | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.open_session`."""
         tools, limits = tools or ToolSet(), limits or SessionLimits()
@@ -218,6 +224,8 @@ class OpenAIRealtime:
             store=store,
             recorder=recorder,
             history=config.seed_messages,
+            origin=Origin(provider=self, config=config, tools=tools, limits=limits),
+            continuity=checked(continuity, config, settings, tools, limits),
         ) as session:
             yield session
 

@@ -18,9 +18,11 @@ from ..providers.gemini.tools_json import Scheduling, ToolBehavior
 from ..transport import Connector
 from ..transport import connector as connector_named
 from ..turn.effects import ToolSpec
+from .continuity import ContinuityPolicy, checked
 from .factories import _connector
 from .limits import SessionLimits
 from .opening import machine_settings, run_session
+from .origin import Origin
 from .tools import ToolSet, advertised
 
 if TYPE_CHECKING:
@@ -124,6 +126,7 @@ class GeminiLive:
         store: SessionStore | Conversation | None = None,
         recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
+        continuity: ContinuityPolicy | None = None,
     ) -> AsyncGenerator[RealtimeSession, None]:
         """See `meerkat_rt.open_session`."""
         tools, limits = tools or ToolSet(), limits or SessionLimits()
@@ -140,6 +143,8 @@ class GeminiLive:
             store=store,
             recorder=recorder,
             history=config.seed_messages,
+            origin=Origin(provider=self, config=config, tools=tools, limits=limits),
+            continuity=checked(continuity, config, settings, tools, limits),
         ) as session:
             yield session
 

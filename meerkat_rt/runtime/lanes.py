@@ -19,6 +19,8 @@ from ..turn.ports import (
     CreateItem,
     CreateResponse,
     SendRaw,
+    SendToolOutput,
+    UpdateSession,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 # Commands that must not overtake a commit which waits behind its audio, nor each other then: the
 # provider must see the audio, the commit, and only then the request to answer it.
 _ORDERED = (ClearAudio, CreateItem, CreateResponse, SendRaw)
+
+_KEPT = (AppendAudio, CommitAudio, ClearAudio)  # of the media lane, from one link to the next
 
 _EVENTS_PER_YIELD = 128  # a full checkpoint costs as much as decoding two events
 _CHUNKS = 65_536  # of audio that wait; at 20 ms each as long as the 32 MiB of the default limit
@@ -164,6 +168,54 @@ class SendLanes:
             self._media.pop()
             self._media_bytes -= len(command.data)
 
+    def cross(self, again: Iterable[tuple[float, ProviderCommand]], now: float) -> list[SendRaw]:
+        """The connection is gone: keep what makes sense on the next one.
+
+        That is audio with its commits and clears, and changes of the configuration; everything else
+        is made up for when there is a connection.  `again` was written to the old one already, and
+        goes in front, with the times of then.  Returns the client events of the application's own
+        that are dropped.
+        """
+        raw = [each for each in self._control if isinstance(each, SendRaw)]
+        raw += [each for _, each in self._media if isinstance(each, SendRaw)]
+        self._control = deque(each for each in self._control if isinstance(each, UpdateSession))
+        self._media = deque(
+            (*again, *(entry for entry in self._media if isinstance(entry[1], _KEPT)))
+        )
+        audio = [each.data for _, each in self._media if isinstance(each, AppendAudio)]
+        self._media_bytes = sum(map(len, audio))
+        self._ordered = len(self._media) - len(audio)
+        self._drop_stale(now)
+        self._room.unpark_all()
+        return raw
+
+    def serve(self, ready: Signal) -> None:
+        """From now on another sender takes what waits here; `ready` wakes it."""
+        self.ready = ready
+        ready.set()
+
+    def waiting_refs(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """References of all commands that wait and have one, and of the commits among them."""
+        commands = (*self._control, *(each for _, each in self._media))
+        refs = tuple(ref for each in commands if (ref := getattr(each, "ref", None)) is not None)
+        commits = tuple(each.ref for _, each in self._media if isinstance(each, CommitAudio))
+        return refs, commits
+
+    def waiting_outputs(self) -> frozenset[str]:
+        """The calls whose outcome waits to be written."""
+        return frozenset(each.call_id for each in self._control if isinstance(each, SendToolOutput))
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        """Bytes of microphone audio that wait behind the last commit."""
+        size = 0
+        for _, command in reversed(self._media):
+            if isinstance(command, CommitAudio):
+                break
+            if isinstance(command, AppendAudio):
+                size += len(command.data)
+        return size
+
     def drop_audio(self) -> None:
         """Drop all audio that waits, committed or not; what must stay in order with it remains."""
         kept = [entry for entry in self._media if not isinstance(entry[1], AppendAudio)]
@@ -244,10 +296,19 @@ class EventLane:
         self._error: Exception | None = None
         self.dropped_bytes = 0
 
+    def speak(self, output_format: RealtimeAudioFormat) -> None:
+        """From now on the output audio is in this format."""
+        self._format = output_format
+
     @property
     def waiting(self) -> int:
         """Control events that have not been read."""
         return self._control
+
+    @property
+    def left_unread(self) -> bool:
+        """Something waits, and nobody is reading."""
+        return bool(self._queue) and not self._busy
 
     @property
     def overflowing(self) -> bool:

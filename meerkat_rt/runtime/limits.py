@@ -27,6 +27,7 @@ class SessionLimits:
     truncation_acknowledgement: float = attrs.field(default=5.0, validator=_positive)
     update_acknowledgement: float = attrs.field(default=10.0, validator=_positive)
     response_request: float = attrs.field(default=30.0, validator=_positive)
+    turn_end: float = attrs.field(default=30.0, validator=_positive)  # waited for by resume_with
     nudge_timeout: float = attrs.field(default=0.75, validator=_positive)
     nudge_max_attempts: int = attrs.field(default=3, validator=validators.ge(0))
 

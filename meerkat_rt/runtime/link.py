@@ -19,9 +19,12 @@ from ..model.events import ClosedBy, CloseReason
 from ..providers.base import Dialect, LinkCodec
 from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
 from ..turn.ports import ProviderEvent, SessionCreated
-from .errors import TransportStalled
+from .errors import TransportStalled, WorkerLost
+from .lanes import Signal
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..providers.base import Opening
     from ..transport import Connector
     from ..turn.ports import ProviderCommand
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 # between two of its own, so that a burst does not leave one behind that keeps reading; and an
 # interruption waits for this many frames at most.
 FRAMES_PER_STEP = 96
+SOCKET_RELEASE = 1.0  # seconds; closing a local socket does not wait for the peer
 READ_OUT = 1.0  # seconds; after a failed write, for the reader to find out why
 
 
@@ -40,7 +44,8 @@ class Link:
     """One open connection.
 
     `name` is no other connection's.  `held` are events that arrived during the handshake and belong
-    to the conversation.  `ended` is set when the peer or the network ended it.
+    to the conversation.  `begin` lets its tasks begin; `ended` is set when the peer or the network
+    ended it, `gone` when nothing of it is left.  `scope` holds its tasks.
     """
 
     name: str
@@ -49,12 +54,119 @@ class Link:
     codec: LinkCodec
     session_id: str | None = None
     held: list[ProviderEvent] = attrs.field(factory=list)
+    opened_at: float = attrs.field(factory=trio.current_time)
+    begin: trio.Event = attrs.field(factory=trio.Event)
     ended: trio.Event = attrs.field(factory=trio.Event)
+    flushed: trio.Event = attrs.field(factory=trio.Event)  # the sender has written its last
+    gone: trio.Event = attrs.field(factory=trio.Event)
+    ready: Signal = attrs.field(factory=Signal)  # something waits for the sender
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    def retire(self, grace: float) -> None:
+        """Another connection took its place: close it in order, within `grace` seconds."""
+        self.transport.start_close(1000)
+        self.ready.set()
+        self.scope.deadline = trio.current_time() + grace
 
     def speak(self, dialect: Dialect) -> None:
         """Use this dialect from the next command on."""
         self.dialect = dialect
         self.codec = dialect.codec(self.name)
+
+
+async def start_link(
+    core: SessionCore,
+    connector: Connector,
+    dialect: Dialect,
+    opening: Opening,
+    nursery: trio.Nursery,
+) -> Link:
+    """Open a connection that lives in `nursery`; see `run_link`.
+
+    Cancelled, there is none.
+
+    Raises:
+        LlmError: no session, in a group; see `open_link`.
+        WorkerLost: somebody cancelled the task alone.
+    """
+    try:
+        link: Link = await nursery.start(
+            run_link, core, connector, dialect, opening, name="receiver"
+        )
+    except RuntimeError as error:  # Trio's own; what the task raises comes in a group
+        raise WorkerLost("internal error: the receiver ended before the session") from error
+    return link
+
+
+async def run_link(
+    core: SessionCore,
+    connector: Connector,
+    dialect: Dialect,
+    opening: Opening,
+    *,
+    task_status: trio.TaskStatus[Link],
+) -> None:
+    """One connection, from its opening to its end.  Reports the link when it is ready.
+
+    Until then it is cancellable like any code; from then on it belongs to the nursery that it was
+    started in.  Its tasks begin with `Link.begin`, and end when the connection does, or `scope` is
+    cancelled; then the socket is released.
+
+    Raises:
+        LlmError: no session, in a group; see `open_link`.
+    """
+    async with trio.open_nursery() as hosts:
+        link = await open_link(
+            dialect=dialect,
+            connector=connector,
+            opening=opening,
+            limits=core.limits,
+            hosts=hosts,
+            name=core.next_link(),
+        )
+        try:
+            task_status.started(link)
+            # It does nothing if the start was cancelled: whoever started it must not go on then.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with link.scope:
+                await link.begin.wait()
+                await _converse(core, link)
+        finally:
+            await release(link, hosts)
+
+
+async def _vital(
+    core: SessionCore, link: Link, run: Callable[[SessionCore, Link], Awaitable[None]]
+) -> None:
+    """A task without which the session's connection cannot live: it ends with that."""
+    try:
+        await run(core, link)
+    finally:
+        if core.link is link and not link.ended.is_set():
+            core.worker_lost(trio.lowlevel.current_task().name)
+
+
+async def _converse(core: SessionCore, link: Link) -> None:
+    async with trio.open_nursery() as io:
+        io.start_soon(_vital, core, link, send, name="sender")
+        if link.dialect.profile.ping_interval is not None:
+            io.start_soon(_vital, core, link, keep_alive, name="keepalive")
+        await _vital(core, link, receive)
+        link.ready.set()  # the answer to the peer's close frame
+        with trio.move_on_after(core.limits.close_grace):
+            await link.flushed.wait()
+        io.cancel_scope.cancel(reason="the connection has ended")
+
+
+async def release(link: Link, hosts: trio.Nursery) -> None:
+    """Free the socket, and stop the tasks of the transport's library."""
+    try:
+        with trio.CancelScope(shield=True, relative_deadline=SOCKET_RELEASE):
+            await link.transport.aclose()
+    finally:
+        link.ended.set()
+        link.gone.set()
+        hosts.cancel_scope.cancel(reason="the connection is closed")
 
 
 async def open_link(
@@ -166,20 +278,37 @@ async def receive(core: SessionCore, link: Link) -> None:
             events: list[ProviderEvent] = []
             for frame in batch[start : start + FRAMES_PER_STEP]:
                 events += decode(frame)
-            core.observe(events, trio.current_time())
+            if core.link is link:
+                core.observe(events, trio.current_time())
+            else:
+                core.stale_events += len(events)
 
 
 async def send(core: SessionCore, link: Link) -> None:
     """The sender: the only writer of the socket.
 
     Its write is cancelled only when the connection is to be cut.  Ends when the connection does.
+    Once another connection is the session's it writes what closes this one, and no more.
     """
-    transport, lanes = link.transport, core.lanes
-    transport.on_output(lanes.ready.set)
+    try:
+        await _send(core, link)
+    finally:
+        link.flushed.set()
+
+
+async def _send(core: SessionCore, link: Link) -> None:
+    transport, lanes, ready = link.transport, core.lanes, link.ready
+    transport.on_output(ready.set)
     while True:
-        await lanes.ready.wait()
+        await ready.wait()
         while True:
-            frames = _encoded(core, link, lanes.take(trio.current_time()))
+            frames: list[bytes] = []
+            if core.link is link:
+                now = trio.current_time()
+                commands = lanes.take(now)
+                if core.sent_audio is not None:
+                    core.sent_audio.note(commands, now)
+                frames = _encoded(core, link, commands)
             try:
                 with trio.fail_after(core.limits.write):
                     await transport.send(frames)
@@ -193,9 +322,12 @@ async def send(core: SessionCore, link: Link) -> None:
                     await link.ended.wait()
                 if not link.ended.is_set():
                     _lost(core, link, *_ending(link, closed))
+                    link.scope.cancel(reason="the connection is lost")
                 return
             if core.recording is not None:
                 core.recording.wire(trio.current_time(), sent=sum(map(len, frames)))
+            if core.link is not link:
+                break
             if written := link.codec.written():
                 core.observe(list(written), trio.current_time())
             if not len(lanes):
@@ -250,11 +382,12 @@ def _timed_out(error: BaseException | None) -> bool:
 def _stalled(core: SessionCore, link: Link, text: str) -> None:
     reason = CloseReason(by=ClosedBy.NETWORK, text=text, clean=False)
     _lost(core, link, reason, TransportStalled(text))
+    link.scope.cancel(reason=text)
 
 
 def _lost(core: SessionCore, link: Link, reason: CloseReason, error: LlmError | None) -> None:
     link.ended.set()
-    core.link_lost(reason, error)
+    core.link_lost(link, reason, error)
 
 
 async def say_goodbye(core: SessionCore, link: Link) -> None:
@@ -266,7 +399,7 @@ async def say_goodbye(core: SessionCore, link: Link) -> None:
     while len(core.lanes):
         await core.lanes.drained.park()
     link.transport.start_close(1000)
-    core.lanes.ready.set()
+    link.ready.set()
     await link.ended.wait()
 
 

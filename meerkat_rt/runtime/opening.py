@@ -12,6 +12,7 @@ import trio
 from ..model.errors import InvalidConfig
 from ..model.events import ClosedBy, CloseReason
 from ..turn.effects import MachineSettings
+from .continuity import Continuity
 from .core import SessionCore
 from .journal_writer import JournalWriter
 from .ports import Conversation, OnStoreFailure
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from ..providers.base import Dialect, Opening
     from ..transport import Connector
     from ..turn.effects import ToolSpec
+    from .continuity import ContinuityPolicy
     from .limits import SessionLimits
+    from .origin import Origin
     from .ports import Recorder, SessionStore
     from .tools import ToolSet
 
@@ -102,10 +105,13 @@ async def run_session(
     store: SessionStore | Conversation | None = None,
     recorder: Recorder | None = None,
     history: tuple[Message, ...] = (),
+    origin: Origin | None = None,
+    continuity: ContinuityPolicy | None = None,
 ) -> AsyncGenerator[RealtimeSession, None]:
     """Open a session over `connector`, yield it ready, and leave nothing behind.
 
     `history` is what the session is seeded with; a new conversation in `store` begins with it.
+    `origin` is what other connections are made from, as `continuity` says, or the application asks.
     The block's own exception comes out as it is; the nursery inside is not visible.
 
     Raises:
@@ -122,6 +128,8 @@ async def run_session(
             keep_going_without_store=going_on,
             recording=recording,
         )
+        if origin is not None:
+            core.continuity = Continuity(core, origin, continuity)
         if kept is None:
             async with _running(core, connector, opening, tools) as session:
                 yield session
@@ -129,8 +137,8 @@ async def run_session(
         core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
         async with kept.store.open(core.conversation_id) as journal:
             core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
-            core.messages += (entry.message for entry in journal.restored.messages)
-            core.messages += await core.journal.begin(history)
+            core.begin_with(entry.message for entry in journal.restored.messages)
+            core.begin_with(await core.journal.begin(history))
             async with _running(core, connector, opening, tools) as session:
                 yield session
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
     from ..turn.effects import MachineSettings
     from ..turn.machine import SessionMachine
+    from .continuity import ContinuityPolicy
     from .limits import SessionLimits
     from .session import RealtimeSession
     from .tools import ToolSet
@@ -52,8 +53,12 @@ class RealtimeSessionFactory(Protocol):
         store: SessionStore | Conversation | None = None,
         recorder: Recorder | None = None,
         limits: SessionLimits | None = None,
+        continuity: ContinuityPolicy | None = None,
     ) -> AbstractAsyncContextManager[RealtimeSession]:
-        """Open a new session from `config`; the context manager yields it ready."""
+        """Open a new session from `config`; the context manager yields it ready.
+
+        `continuity` is given only where the application asks for it.
+        """
         ...
 
     def attach_external_session(

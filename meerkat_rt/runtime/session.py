@@ -7,7 +7,7 @@ everything that has an owner there, such as a response request or a tool's outco
 from __future__ import annotations
 
 import binascii
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pybase64
 import trio
@@ -21,8 +21,9 @@ from ..model.live_config import RealtimeConfig, SessionUpdateConfig, ToolDefinit
 from ..model.media import RealtimeTurningMode
 from ..turn.effects import ToolSpec
 from ..turn.ports import ResponseOptions, SendRaw
-from .arguments import expect
+from .arguments import check_text, expect
 from .commands import SessionCommands
+from .errors import SessionClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -129,14 +130,70 @@ class RealtimeSession(SessionCommands):
         allowed = "RealtimeConfig(...) with the fields to change"
         expect(config, (RealtimeConfig, SessionUpdateConfig), "config", allowed)
         delta = config if isinstance(config, RealtimeConfig) else config.config
-        merged = core.dialect.config.merged_with(delta)
         projection = core.dialect.mutation(delta)
         if projection is None:
             await trio.lowlevel.checkpoint()
+            config = core.dialect.config if core.continuity is None else core.continuity.config
+            merged = config.merged_with(delta)
+            if core.continuity is not None:
+                core.continuity.issued(merged, delta)
             return RequiresResumption(merged)
         await self._update(projection, self._specs(delta))
-        core.speak(core.dialect.with_config(merged))
+        # Other changes may have been acknowledged meanwhile.
+        core.speak(core.dialect.with_config(core.dialect.config.merged_with(delta)))
         return Applied()
+
+    async def resume_with(
+        self,
+        config: RealtimeConfig | RequiresResumption,
+        *,
+        when: Literal["turn_end", "now"] = "turn_end",
+        bridge: str | None = None,
+    ) -> None:
+        """Go on in a session with `config`: what `RequiresResumption` carries, or a change.
+
+        Another connection is opened, and takes the place of this one: resumed where the provider
+        has that, else told of the conversation so far.  Everything goes on: the events, the
+        transcript, the calls, the requests.  `when="turn_end"` waits until nobody speaks and
+        nothing is owed, at most `SessionLimits.turn_end`; `"now"` does not wait, and what the model
+        is saying ends there.  `bridge` is told to the model, once, as an instruction that asks for
+        no answer.  Changes that were made since `config` was returned stand, and several pending
+        ones are made together.
+
+        A checkpoint.  Cancelled: before the swap has begun, no effect; later it is completed all
+        the same.
+
+        Raises:
+            InvalidConfig: the provider does not have it, or refused it; the session goes on as it
+                was.
+            InvalidRequest: the session was attached to, so that there is nothing to open it from.
+            LlmError: no other connection came about; the session goes on as it was if it can.
+        """
+        core = self._core
+        await self._enter()
+        if isinstance(config, RequiresResumption):
+            config = config.config
+        expect(config, RealtimeConfig, "config", "RequiresResumption.config, or RealtimeConfig")
+        if when not in ("turn_end", "now"):
+            raise InvalidRequest(f"when is {when!r}; allowed: 'turn_end', 'now'")
+        if bridge is not None:
+            check_text(bridge)
+        if core.continuity is None:
+            raise InvalidRequest(
+                "this session was attached to: what it was opened from is not known, so no other "
+                "can be opened"
+            )
+        swap = core.continuity.ask(
+            config, at_once=when == "now", bridge=bridge, patience=core.limits.turn_end
+        )
+        try:
+            await swap.done.wait()
+        finally:
+            core.continuity.withdraw(swap)
+        if swap.error is not None:
+            raise swap.error
+        if not swap.made:
+            raise SessionClosedError(core.reason)
 
     def _specs(self, delta: RealtimeConfig) -> tuple[ToolSpec, ...] | None:
         """The rules of the offered functions; those of the ToolSet keep their handler."""

@@ -2,10 +2,10 @@
 
 The tree, from the outside in, is the order of teardown backwards:
 
-    hosts       tasks of the transport's library (trio-websocket's reader), stopped last
-      writing   the journal writer, where there is a store
-        io        receiver, sender, keepalive: the link
-          producers   nudge timer, tool dispatch: stopped first
+    links         the session's connection: receiver, sender, keepalive, its library's tasks; and
+                  one more at most, that is being made ready or is being closed
+      writing     the journal writer, where there is a store
+        producers nudge timer, tool dispatch, continuity: stopped first
 
 All of it, the tasks of the library too, is shielded from the application's cancellation once the
 session is open; what ends the shield is `close_requested`, which body exit, `aclose()`, a fatal
@@ -14,23 +14,18 @@ error and outer cancellation all set.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import trio
 
-from ..model.events import ClosedBy, CloseReason
 from . import link as links
-from .errors import WorkerLost
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ..providers.base import Opening
     from ..transport import Connector
     from .core import SessionCore
     from .link import Link
-
-SOCKET_RELEASE = 1.0  # seconds; closing a local socket does not wait for the peer
 
 
 async def supervise(
@@ -49,29 +44,21 @@ async def supervise(
         LlmError: the session could not be opened.
     """
     try:
-        async with trio.open_nursery() as hosts:
-            link = await links.open_link(
-                dialect=core.dialect,
-                connector=connector,
-                opening=opening,
-                limits=core.limits,
-                hosts=hosts,
-                name=core.next_link(),
-            )
+        async with trio.open_nursery() as nursery:
+            link = await links.start_link(core, connector, core.dialect, opening, nursery)
             try:
                 task_status.started()
                 # It does nothing if the start was cancelled: only then may a shield begin.
                 await trio.lowlevel.checkpoint_if_cancelled()
-                hosts.cancel_scope.shield = True  # ended by `close_requested`, see the module
-                await _serve(core, link)
+                nursery.cancel_scope.shield = True  # ended by `close_requested`, see the module
+                await _serve(core, link, nursery)
             finally:
-                await _release(core, link, hosts)
+                core.connected = False
+                core.link = None
+                nursery.cancel_scope.cancel(reason="the session is closed")
     finally:
         # Without a request only a bug of ours, or a start that failed, leads here.
-        text = "internal error: the supervisor ended before the session"
-        core.request_close(
-            CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), WorkerLost(text)
-        )
+        core.worker_lost("supervisor")
         try:
             # Has happened, unless the teardown did not get that far.
             core.tools.close()
@@ -80,65 +67,55 @@ async def supervise(
             core.finish()
 
 
-async def _release(core: SessionCore, link: Link, hosts: trio.Nursery) -> None:
-    core.connected = False
-    core.link = None
-    try:
-        with trio.CancelScope(shield=True, relative_deadline=SOCKET_RELEASE):
-            await link.transport.aclose()
-    finally:
-        hosts.cancel_scope.cancel(reason="the session's connection is closed")
-
-
-async def _serve(core: SessionCore, link: Link) -> None:
+async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
     core.session_id = link.session_id
     core.link = link
     core.connected = True
+    if core.continuity is not None and core.continuity.policy is not None:
+        core.keep_sent_audio(-math.inf)
+    core.lanes.serve(link.ready)
     core.observe(link.held, trio.current_time())
     link.held.clear()
+    link.begin.set()
     async with trio.open_nursery() as writing:
         if core.journal is not None:
-            writing.start_soon(_vital, core, core.journal.run, name="journal writer")
-        await _converse(core, link)
+            writing.start_soon(core.vital, core.journal.run, name="journal writer")
+        await _produce(core, nursery, writing)
+        await _part(core)
         if core.journal is not None:
             with trio.move_on_after(core.limits.store_grace):
                 await core.journal.wait_written()
         writing.cancel_scope.cancel(reason="the session is closed")
 
 
-async def _converse(core: SessionCore, link: Link) -> None:
-    async with trio.open_nursery() as io:
-        io.start_soon(_vital, core, links.receive, core, link, name="receiver")
-        io.start_soon(_vital, core, links.send, core, link, name="sender")
-        if link.dialect.profile.ping_interval is not None:
-            io.start_soon(_vital, core, links.keep_alive, core, link, name="keepalive")
-        async with trio.open_nursery() as producers:
-            producers.start_soon(_vital, core, core.run_timer, name="nudge timer")
-            producers.start_soon(_vital, core, core.tools.run, name="tool dispatch")
-            await core.close_requested.wait()
-            core.wind_up()
-            io.start_soon(_name_unresponsive_tools, core, name="tool watch")
-            producers.cancel_scope.cancel(reason="the session is closing")
-        if not link.ended.is_set():
-            with trio.move_on_after(core.limits.close_grace):
-                await links.say_goodbye(core, link)
-        io.cancel_scope.cancel(reason="the session's connection is being cut")
+async def _produce(core: SessionCore, nursery: trio.Nursery, writing: trio.Nursery) -> None:
+    async with trio.open_nursery() as producers:
+        producers.start_soon(core.vital, core.run_timer, name="nudge timer")
+        producers.start_soon(core.vital, core.tools.run, name="tool dispatch")
+        continuity = core.continuity
+        if continuity is not None and continuity.policy is not None:
+            producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
+            continuity = None
+        while not core.close_requested.is_set():
+            await core.summons.wait()
+            if continuity is not None and continuity.swaps:
+                producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
+                continuity = None
+        core.wind_up()
+        writing.start_soon(_name_unresponsive_tools, core, name="tool watch")
+        producers.cancel_scope.cancel(reason="the session is closing")
 
 
-async def _vital(core: SessionCore, run: Callable[..., Awaitable[None]], *args: object) -> None:
-    """A task without which a session cannot live: it ends after a request to close, or is one.
-
-    Whether it was cancelled alone or failed: a session without a receiver, say, would wait for ever
-    and look alive.
-    """
-    try:
-        await run(*args)
-    finally:
-        if not core.close_requested.is_set():
-            worker = trio.lowlevel.current_task().name
-            text = f"internal error: the {worker} ended before the session"
-            reason = CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False)
-            core.request_close(reason, WorkerLost(text))
+async def _part(core: SessionCore) -> None:
+    """Say what is owed on the connection, if there is one, and cut it."""
+    link = core.link
+    if link is None:
+        return
+    if not link.ended.is_set():
+        with trio.move_on_after(core.limits.close_grace):
+            await links.say_goodbye(core, link)
+    link.scope.cancel(reason="the session's connection is being cut")
+    await link.gone.wait()
 
 
 async def _name_unresponsive_tools(core: SessionCore) -> None:

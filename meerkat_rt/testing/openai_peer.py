@@ -44,12 +44,13 @@ class OpenAIPeer(ScriptedPeer):
         self.session = frames.default_session()
         self.last_item_id: str | None = None
         self.audio_ms = 0  # length of the input so far, by the speech events sent
+        self.tag = ""  # in every id, where one test has several connections
         self._counts: dict[str, int] = {}
 
     def new_id(self, kind: str) -> str:
         """The next id of a kind: ``item_1``, ``item_2``, ..."""
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        return f"{kind}_{self._counts[kind]}"
+        return f"{kind}_{self.tag}{self._counts[kind]}"
 
     def prepare(self, frame: Json) -> Json:
         """Give the event an id of its own, unless it has one."""
@@ -78,6 +79,25 @@ class OpenAIPeer(ScriptedPeer):
         update = await self.expect("session.update", **({"session": session} if session else {}))
         await self.session_updated(update)
         return update
+
+    async def welcome_back(self, seeds: int | None = None, *, tag: str = "b") -> list[Json]:
+        """`welcome`, for a session that goes on: take the items that it is told of.
+
+        `seeds` is how many there must be (None: all up to a frame that is none, which must come).
+        Returns them.  `tag` goes into all ids, as no two sessions of a server's share one.
+        """
+        self.tag = tag
+        await self.welcome()
+        items: list[Json] = []
+        while len(items) != seeds:
+            if seeds is None:
+                item = (await self.upcoming()).get("item") or {}
+                if not str(item.get("id", "")).startswith("mk_seed_"):
+                    break
+            create = await self.expect("conversation.item.create")
+            items.append(create["item"])
+            await self.item_created(create)
+        return items
 
     # -- the conversation -----------------------------------------
 

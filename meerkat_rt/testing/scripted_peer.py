@@ -29,6 +29,7 @@ from . import places
 from .clock import StallWatch
 from .faults import Faults
 from .websocket_peer import ClientGone, CloseFrame, WebSocketPeer
+from .wires import WireStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -170,6 +171,20 @@ class ScriptedPeer:
                 await self._news.wait()
             return self._unread.popleft().frame
 
+    async def upcoming(self) -> Frame:
+        """The next frame of the client's, left for others to take.
+
+        Raises:
+            ScriptTimeout: none came within `patience` seconds.
+            ClientGone: the client closed or left.
+        """
+        with self._deadline("any frame"):
+            await trio.lowlevel.checkpoint()
+            while not self._unread:
+                self._check_not_gone("any frame")
+                await self._news.wait()
+            return self._unread[0].frame
+
     @contextlib.contextmanager
     def _deadline(self, what: str, within: float | None = None) -> Iterator[None]:
         seconds = self.patience if within is None else within
@@ -290,6 +305,15 @@ class ScriptedPeer:
     def prepare(self, frame: Frame) -> Frame:
         """Add what every frame of the provider's carries."""
         return frame
+
+    async def reset(self, *, deliver: bool = False) -> None:
+        """Reset the connection; `deliver`: after the client has read what was sent."""
+        stream = self.socket.stream
+        if isinstance(stream, WireStream):
+            stream.reset(deliver=deliver)
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.aclose_forcefully(stream)
 
     async def linger(self) -> None:
         """Do nothing until the client leaves or the test ends; the script counts as finished."""

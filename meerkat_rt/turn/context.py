@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..model.events import ProviderErrorReported, ProviderFault, RealtimeTranscript
+from . import ports
 from .deadlines import Deadlines
 from .effects import Send, SettleCommand
+from .ports import ProviderCommand
 
 if TYPE_CHECKING:
     from ..model.events import RealtimeSessionEvent
     from ..model.transcript import ItemObserved, ItemSkipped, RealtimeTranscriptEvent
     from .effects import Effect, MachineSettings
-    from .ports import ProviderCommand
+
+
+SEED_PREFIX = "mk_seed_"
+"""Ids of items that only tell a provider what history has already begin like this."""
 
 
 class CommandName(StrEnum):
@@ -39,6 +44,13 @@ class SentCommand:
     ref: str
     name: CommandName
     subject: Any = None
+    command: ProviderCommand | None = None  # to be sent again on the next connection
+
+
+# What waits for the next connection while there is none, and is awaited there.
+_OUTLASTING = (ports.CommitAudio, ports.ClearAudio, ports.UpdateSession)
+OUTLASTING = frozenset({CommandName.COMMIT, CommandName.CLEAR, CommandName.UPDATE})
+"""Commands that outlast the connection on which they were sent."""
 
 
 class Context:
@@ -51,6 +63,9 @@ class Context:
         self.transcript: list[RealtimeTranscriptEvent] = []
         self.effects: list[Effect] = []
         self.linked = True
+        self.away = False  # not linked, and another connection is to come
+        self.given = 0  # inputs of the application
+        self.answered = 0  # of these, when the last response ended
         self.dropped = 0  # provider events that belong to nothing alive
         self.sent: dict[str, SentCommand] = {}
         self._minted = 0
@@ -62,8 +77,12 @@ class Context:
         return f"mk_{kind}_{self._seed}_{self._minted:x}"
 
     def send(self, command: ProviderCommand) -> None:
-        """Give `command` to the sender, unless there is no link any more."""
-        if self.linked:
+        """Give `command` to the sender, unless there is no link any more.
+
+        Between two links only what makes sense on the next as it is; the rest is made up for when
+        that is there.
+        """
+        if self.linked or (self.away and isinstance(command, _OUTLASTING)):
             self.effects.append(Send(command))
 
     def order(self, event: ItemObserved | ItemSkipped) -> None:
@@ -73,11 +92,23 @@ class Context:
 
     # ---------------------------------------------------------------- commands that await an answer
 
-    def remember(self, ref: str, name: CommandName, deadline: float, subject: Any = None) -> None:
-        """Keep `ref` until it is acknowledged, refused, or `deadline` has passed."""
+    def remember(
+        self,
+        ref: str,
+        name: CommandName,
+        deadline: float,
+        subject: Any = None,
+        command: ProviderCommand | None = None,
+    ) -> None:
+        """Keep `ref` until it is acknowledged, refused, or `deadline` has passed.
+
+        Between two links there is no deadline: the next one sets it.
+        """
         if self.linked:
-            self.sent[ref] = SentCommand(ref, name, subject)
+            self.sent[ref] = SentCommand(ref, name, subject, command)
             self.deadlines.set(("command", ref), deadline)
+        elif self.away and name in OUTLASTING:
+            self.sent[ref] = SentCommand(ref, name, subject, command)
 
     def oldest(self, name: CommandName) -> SentCommand | None:
         """The oldest unanswered command called `name`: answers without reference come in order."""

@@ -78,6 +78,41 @@ class EndSession:
     fault: ProviderFault | None = None
 
 
+@attrs.frozen
+class LinkEnding:
+    """The provider will end the connection in `time_left` seconds (None: it did not say)."""
+
+    time_left: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ResumptionPoint:
+    """The provider's session can be resumed as it is now, from `handle` (None: not from now).
+
+    `last_consumed`: index of the last message of ours that this state includes.  `items`: how many
+    items of the conversation there have been, all of which it includes.
+    """
+
+    handle: str | None = attrs.field(default=None, repr=False)  # whoever has it has the session
+    last_consumed: int | None = None
+    items: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Recollect:
+    """A call has its outcome; the next session has to be told of both.
+
+    `pending`: so many messages were said before the call and are not history yet.
+    """
+
+    call_id: str
+    name: str
+    arguments: JSON
+    output: str
+    is_error: bool = False
+    pending: int = 0
+
+
 Effect: TypeAlias = (
     Send
     | StartTool
@@ -87,6 +122,9 @@ Effect: TypeAlias = (
     | SettleRequest
     | SettleCommand
     | EndSession
+    | LinkEnding
+    | ResumptionPoint
+    | Recollect
 )
 
 # ================================================================ outcomes of a response request

@@ -336,6 +336,46 @@ class Hearing:
         self._ctx.deadlines.cancel(("cancel", response.id))
         self._slot.forget(response)
 
+    # ---------------------------------------------------------------- between two connections
+
+    @property
+    def generating(self) -> bool:
+        """The model is saying something."""
+        return any(response.phase in _GENERATING for response in self._slot.live.values())
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is being said, and nothing is left to be heard."""
+        return all(
+            response.phase is ResponsePhase.ENDED and not self.unheard(response)
+            for response in self._slot.live.values()
+        )
+
+    def held(self) -> list[tuple[tuple[str, ...], str]]:
+        """What was said whole and is not history yet: items and text of each response."""
+        said = []
+        for response in self._slot.live.values():
+            if response.held is None or response.phase is not ResponsePhase.ENDED:
+                continue
+            texts = [part.text for part in response.parts.values()]
+            texts += ["".join(written) for written in response.written.values()]
+            text = "\n".join(filter(None, texts))
+            if text:
+                said.append((tuple(response.items), text))
+        return said
+
+    def new_conversation(self) -> None:
+        """What is still to be heard belongs to a conversation that is gone."""
+        self.truncations.elsewhere = frozenset(
+            item_id for response in self._slot.live.values() for item_id in response.items
+        )
+
+    def configure(self) -> None:
+        """Another connection may have another output format: what came in the old one was heard."""
+        if self.ledger.format != self._ctx.settings.output_format:
+            self.close()
+            self.ledger = PlaybackLedger(self._ctx.settings.output_format)
+
     # ---------------------------------------------------------------- playback
 
     def on_heard(self, response_id: str, now: float) -> None:

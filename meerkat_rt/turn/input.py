@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ..model.conversation import UserMessage
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from .responses import ResponseSlot
 
+ONSET = 1.0  # seconds of audio before speech was noticed that may belong to it
 UNINTELLIGIBLE = "[unintelligible]"  # stands in history for speech that was not recognized
 AUDIO = "[audio]"  # and for speech that nobody tries to recognize
 
@@ -55,15 +57,25 @@ class InputSide:
         self._items = items
         self._slot = slot
         self._hearing = hearing
-        settings = ctx.settings
+        self._staged: list[tuple[str, str]] = []  # item id, text
+        self._staged_audio = 0  # bytes since the last commit
+        self._turn_open = False  # TurnStarted was said, TurnCommitted not yet
+        # Committed items whose text is awaited, and since when audio of theirs was sent.
+        self._transcribing: dict[str, float] = {}
+        self._turn_from = -math.inf  # when the audio of the present turn began, at the latest
+        self._committed_at = -math.inf
+        self._heard_ms: int | None = None  # how much input the provider has made turns of
+        self._stopped_ms: int | None = None
+        self._again: str | None = None  # its audio is to be heard once more, on another connection
+        self.configure()
+
+    def configure(self) -> None:
+        """Take the rules from the settings, at first and when another connection has others."""
+        settings = self._ctx.settings
         self._explicit = settings.turning_mode is RealtimeTurningMode.EXPLICIT_COMMIT
         # Without voice activity detection there is nothing that the provider could do by itself.
         self._provider_responds = settings.provider_responds and not self._explicit
         self._provider_interrupts = settings.provider_interrupts and not self._explicit
-        self._staged: list[tuple[str, str]] = []  # item id, text
-        self._staged_audio = 0  # bytes since the last commit
-        self._turn_open = False  # TurnStarted was said, TurnCommitted not yet
-        self._transcribing: dict[str, None] = {}  # committed items whose text is awaited
 
     def sizes(self) -> dict[str, int]:
         """How much is remembered about input that history does not have yet."""
@@ -94,6 +106,7 @@ class InputSide:
     def speech_started(self, event: SpeechStarted, now: float) -> None:
         """The user began to speak."""
         self._slot.user_speaks = True
+        self._turn_from = max(self._turn_from, now - ONSET)
         self._barge_in(now, provider_stops=self._provider_interrupts)
         self._hearing.release_all()
         self._ctx.events.append(
@@ -104,6 +117,7 @@ class InputSide:
     def speech_stopped(self, event: SpeechStopped, now: float) -> None:
         """The user stopped."""
         self._slot.user_speaks = False
+        self._stopped_ms = event.audio_end_ms or None
         self._ctx.events.append(
             InputSpeechStopped(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
         )
@@ -143,6 +157,8 @@ class InputSide:
             self._await_transcription(item_id, now)
         self._ctx.events.append(TurnCommitted(inferred=event.inferred))
         self._end_turn()
+        self._turn_from = self._committed_at = now
+        self._heard_ms, self._stopped_ms = self._stopped_ms, None
         if own is None and self._provider_responds:
             self._slot.owe(now)
 
@@ -160,7 +176,7 @@ class InputSide:
         if not self._ctx.settings.transcribes_input:
             self._write(item_id, 0, AUDIO)
             return
-        self._transcribing[item_id] = None
+        self._transcribing[item_id] = self._turn_from
         self._ctx.deadlines.set(
             ("transcription", item_id), now + self._ctx.settings.transcription_deadline
         )
@@ -249,10 +265,12 @@ class InputSide:
     def audio_appended(self, n_bytes: int) -> None:
         """Input audio was accepted."""
         self._staged_audio += n_bytes
+        self._ctx.given += 1
 
     def send_text(self, text: str, *, respond: bool, now: float) -> str:
         """Typed input; returns its item id."""
         item_id = self._ctx.mint("text")
+        self._ctx.given += 1
         if self._explicit and respond:
             # Neither side sees it before the turn is committed, or an abandoned turn would leave
             # the provider with words that history does not have.
@@ -321,16 +339,68 @@ class InputSide:
 
     def _commit(self, now: float) -> str:
         self._staged_audio = 0
-        ref = self._ctx.mint("commit")
-        self._ctx.remember(ref, CommandName.COMMIT, now + self._ctx.settings.update_deadline)
-        self._ctx.send(CommitAudio(ref=ref))
-        return ref
+        self._ctx.given += 1
+        command = CommitAudio(ref=self._ctx.mint("commit"))
+        deadline = now + self._ctx.settings.update_deadline
+        self._ctx.remember(command.ref, CommandName.COMMIT, deadline, command=command)
+        self._ctx.send(command)
+        return command.ref
 
     def clear_audio(self, now: float) -> str:
         """Drop what was appended and not committed; returns the command's reference."""
         self._staged_audio = 0
         self._ctx.effects.append(FlushInput())
-        ref = self._ctx.mint("clear")
-        self._ctx.remember(ref, CommandName.CLEAR, now + self._ctx.settings.update_deadline)
-        self._ctx.send(ClearAudio(ref=ref))
-        return ref
+        command = ClearAudio(ref=self._ctx.mint("clear"))
+        deadline = now + self._ctx.settings.update_deadline
+        self._ctx.remember(command.ref, CommandName.CLEAR, deadline, command=command)
+        self._ctx.send(command)
+        return command.ref
+
+    # ---------------------------------------------------------------- between two connections
+
+    @property
+    def speaking(self) -> bool:
+        """The user is in the middle of something."""
+        explicit = self._explicit and (self._staged_audio > 0 or bool(self._staged))
+        return self._slot.user_speaks or self._turn_open or explicit
+
+    @property
+    def pending(self) -> int:
+        """Messages of the user's whose words are awaited."""
+        return len(self._transcribing)
+
+    def link_dropped(self, kept_since: float) -> tuple[float, int | None, bool]:
+        """The connection is gone, and with it the audio that was not committed.
+
+        The words of a turn that nobody has begun to answer are not lost where all its audio has
+        been kept, that is, what was sent after `kept_since`: it will be heard once more.  Returns
+        since when sent audio has to be sent again, and after how many milliseconds of it where that
+        is known better; and whether a committed turn is to be heard again.
+        """
+        self._slot.user_speaks = False
+        since, heard_ms = self._committed_at, self._heard_ms
+        pending = list(self._transcribing)
+        if pending and self._slot.unheeded and self._transcribing[pending[-1]] >= kept_since:
+            self._again = pending.pop()
+            since, heard_ms = self._transcribing.pop(self._again), None
+            self._ctx.deadlines.cancel(("transcription", self._again))
+            self._items.skip(self._again)
+            self._slot.heard_again()
+        fault = ProviderFault(code="connection_lost", message="the connection was lost")
+        for item_id in pending:
+            self._not_transcribed(item_id, 0, fault)
+        self._heard_ms = self._stopped_ms = None
+        return since, heard_ms, self._again is not None
+
+    def link_restored(self, *, audio: int, uncommitted: int) -> None:
+        """There is another connection, and so many bytes of audio wait to be sent on it."""
+        self._staged_audio = uncommitted
+        again, self._again = self._again, None
+        if again is not None and not audio:
+            self._ctx.events.append(
+                InputTranscriptionFailed(
+                    item_id=again,
+                    code="connection_lost",
+                    message="the connection was lost for longer than audio is kept",
+                )
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.transcript import ItemObserved, ItemSkipped, RealtimeTranscriptRole
+from .context import SEED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ class ItemMemory:
 
     def is_seed(self, item_id: str | None) -> bool:
         """The session was seeded with this item."""
-        return item_id in self._seeds
+        return item_id is not None and (item_id in self._seeds or item_id.startswith(SEED_PREFIX))
 
     def previous(self, item_id: str) -> str | None:
         """The first predecessor that was reported for an unsettled item."""
@@ -61,6 +62,11 @@ class ItemMemory:
     def settled(self, item_id: str) -> bool:
         """History is done with the item."""
         return self.known.get(item_id, False)
+
+    def new_conversation(self) -> None:
+        """The provider starts anew: what is settled is nothing that it could speak of."""
+        self._seeds.clear()
+        self.known = {item_id: False for item_id, done in self.known.items() if not done}
 
     def see(self, item_id: str, previous: str | None) -> bool:
         """Take note of the item; True if that told something new about its place."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..model.conversation import StopReason, Usage
-from ..model.errors import InvalidRequest
+from ..model.errors import ConnectionReset, InvalidRequest
 from ..model.events import (
     ClosedBy,
     CloseReason,
@@ -27,7 +27,8 @@ from ..model.events import (
 from ..model.transcript import RealtimeTranscriptRole
 from . import ports
 from .context import CommandName, Context
-from .effects import EndSession
+from .crossing import Crossing
+from .effects import EndSession, LinkEnding, ResumptionPoint
 from .hearing import Hearing
 from .input import InputSide
 from .items import ItemMemory
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
     from ..model.conversation import ToolResult
     from ..model.events import RealtimeSessionEvent
     from ..model.transcript import RealtimeTranscriptEvent
+    from .crossing import Terms
     from .effects import Effect, MachineSettings, ToolSpec
     from .ports import ProviderEvent
+    from .tools import OpenCall
 
 
 class SessionMachine:
@@ -55,12 +58,21 @@ class SessionMachine:
         self._ctx = Context(settings)
         self._items = ItemMemory(self._ctx)
         self._slot = ResponseSlot(self._ctx)
-        self._tools = ToolLedger(self._ctx, self._round_over)
+        self._tools = ToolLedger(self._ctx, self._round_over, self._pending)
         self._hearing = Hearing(self._ctx, self._items, self._slot, self._tools)
         self._input = InputSide(self._ctx, self._items, self._slot, self._hearing)
         self._output = OutputSide(self._ctx, self._items, self._slot, self._tools, self._hearing)
         self._closed = False
         self._server_tools = ServerTools(self._ctx)
+        self._crossing = Crossing(
+            self._ctx,
+            items=self._items,
+            slot=self._slot,
+            tools=self._tools,
+            hearing=self._hearing,
+            inputs=self._input,
+            output=self._output,
+        )
         self._on = _Handlers(self)
         self._at: dict[str, Callable[[str, float], None]] = {
             "nudge": self._slot.on_nudge,
@@ -94,6 +106,41 @@ class SessionMachine:
     def usage(self) -> Usage:
         """Tokens of all responses that have ended."""
         return self._output.usage
+
+    @property
+    def at_boundary(self) -> bool:
+        """Between two turns: nobody speaks, nothing is to be answered, heard, or acknowledged."""
+        return self._hearing.quiet and self.turn_over
+
+    @property
+    def turn_over(self) -> bool:
+        """As `at_boundary`, but what the model has said may still be to be heard."""
+        return (
+            not self._tools.open_calls()
+            and not self._input.speaking
+            and not self._input.pending
+            and not self._slot.waiting
+            and not self._hearing.generating
+            and not self._ctx.sent
+        )
+
+    @property
+    def unanswered(self) -> bool:
+        """The application has given input since the last response ended."""
+        return self._ctx.given != self._ctx.answered
+
+    @property
+    def known_items(self) -> tuple[str, ...]:
+        """The items of the provider's conversation, in the order in which they became known."""
+        return tuple(self._items.known)
+
+    def open_calls(self) -> tuple[OpenCall, ...]:
+        """The calls of the conversation without an outcome."""
+        return self._tools.open_calls()
+
+    def unheard(self) -> list[tuple[tuple[str, ...], str]]:
+        """What the model said and history does not have yet: the items and text of each answer."""
+        return self._hearing.held()
 
     @property
     def dropped(self) -> int:
@@ -139,10 +186,27 @@ class SessionMachine:
         """The connection is gone: nothing more will be acknowledged, answered, or finished."""
         if self._closed:
             return
-        self._ctx.linked = False
+        self._ctx.linked = self._ctx.away = False
         fault = ProviderFault(code="connection_lost", message="the connection was lost")
         self._ctx.fail_all(fault)
         self._end_active(fault, "the connection was lost", now)
+
+    def link_dropped(self, kept_since: float, now: float) -> tuple[float, int | None, bool]:
+        """The connection is gone, and another one will take its place (or `link_lost` says no).
+
+        What the model was saying ends as far as it came, and is heard like any other; what was
+        asked for is asked for again.  Audio sent after `kept_since` can be sent again: see
+        `InputSide.link_dropped` for what is returned about it.
+        """
+        if self._closed:
+            return now, None, False
+        self._server_tools.clear()
+        return self._crossing.dropped(kept_since, now)
+
+    def link_restored(self, terms: Terms, now: float) -> None:
+        """Another connection is there: everything that waited for it goes on."""
+        if not self._closed:
+            self._crossing.restored(terms, now)
 
     def close(self, now: float) -> None:
         """The session ends.  What was said and not interrupted becomes history; nothing follows."""
@@ -157,7 +221,7 @@ class SessionMachine:
         self._hearing.close()
         self._server_tools.clear()
         self._items.close_gaps()
-        self._ctx.linked = False
+        self._ctx.linked = self._ctx.away = False
         self._ctx.deadlines.clear()
 
     def _end_active(self, fault: ProviderFault, reason: str, now: float) -> None:
@@ -256,19 +320,26 @@ class SessionMachine:
         self, projection: object, tools: tuple[ToolSpec, ...] | None, now: float
     ) -> str:
         """Change the provider's configuration; `tools` None leaves them.  Returns the reference."""
-        ref = self._ctx.mint("update")
-        self._ctx.remember(ref, CommandName.UPDATE, now + self._ctx.settings.update_deadline, tools)
-        self._ctx.send(ports.UpdateSession(ref=ref, projection=projection))
-        return ref
+        command = ports.UpdateSession(ref=self._ctx.mint("update"), projection=projection)
+        deadline = now + self._ctx.settings.update_deadline
+        self._ctx.remember(command.ref, CommandName.UPDATE, deadline, tools, command)
+        self._ctx.send(command)
+        return command.ref
 
     def send_raw(self, payload: object, now: float) -> str:
         """Send a client event of the application's own; returns the reference.
 
         Raises:
             InvalidRequest: the payload is not a JSON object.
+            ConnectionReset: there is no connection at this moment; nothing of this kind waits.
         """
         if not isinstance(payload, dict):
             raise InvalidRequest(f"a client event is a JSON object, not {type(payload).__name__}")
+        if self._ctx.away:
+            raise ConnectionReset(
+                "there is no connection at this moment, and client events of the application's own "
+                "do not wait for the next"
+            )
         ref = self._ctx.mint("raw")
         self._ctx.remember(ref, CommandName.RAW, now + self._ctx.settings.update_deadline)
         self._ctx.send(ports.SendRaw(ref=ref, payload=payload))
@@ -306,9 +377,12 @@ class SessionMachine:
         text = error_text("the call was cancelled")
         self._tools.finished(call_id, text, now, outcome=ToolOutcome.CANCELLED)
 
-    def _round_over(self, response_id: str, speak: bool, now: float) -> None:
-        if speak and self._ctx.linked and not self._closed:
-            if self._ctx.settings.provider_continues:
+    def _pending(self) -> int:
+        return self._input.pending + len(self._hearing.held())
+
+    def _round_over(self, response_id: str, speak: bool, now: float, told: bool) -> None:
+        if speak and (self._ctx.linked or self._ctx.away) and not self._closed:
+            if self._ctx.settings.provider_continues and self._ctx.linked and not told:
                 self._slot.owe(now, Why.TOOLS)
             else:
                 self._slot.ask(ResponseOptions(), Why.TOOLS, now)
@@ -362,6 +436,18 @@ class SessionMachine:
             if sent.subject is not None:
                 self._tools.advertise(sent.subject)
             self._ctx.acknowledge(sent.ref)
+
+    def _going_away(self, event: ports.GoingAway, now: float) -> None:
+        self._ctx.effects.append(LinkEnding(event.time_left))
+
+    def _resumption_updated(self, event: ports.ResumptionUpdated, now: float) -> None:
+        self._ctx.effects.append(
+            ResumptionPoint(
+                handle=event.handle,
+                last_consumed=event.last_consumed,
+                items=len(self._items.known),
+            )
+        )
 
     def _rate_limits(self, event: ports.RateLimits, now: float) -> None:
         self._ctx.events.append(RateLimitsUpdated(event.limits))
@@ -467,10 +553,10 @@ _HANDLERS: dict[type, Callable[[Any], Callable[[Any, float], None]]] = {
     ports.UsageReported: lambda m: m._usage_reported,
     ports.UnknownFrame: lambda m: m._unknown_frame,
     ports.ProtocolFault: lambda m: m._protocol_fault,
-    # The handshake's, or the runtime's own affair:
+    ports.GoingAway: lambda m: m._going_away,
+    ports.ResumptionUpdated: lambda m: m._resumption_updated,
+    # The handshake's:
     ports.SessionCreated: lambda m: m._ignore,
-    ports.GoingAway: lambda m: m._ignore,
-    ports.ResumptionUpdated: lambda m: m._ignore,
     ports.SeedAcknowledged: lambda m: m._ignore,
 }
 

@@ -77,8 +77,12 @@ class OutputSide:
         self._slot = slot
         self._tools = tools
         self._hearing = hearing
-        self._format = ctx.settings.output_format
         self.usage = Usage()
+        self.configure()
+
+    def configure(self) -> None:
+        """Take the rules from the settings, at first and when another connection has others."""
+        self._format = self._ctx.settings.output_format
 
     # ---------------------------------------------------------------- responses begin
 
@@ -393,6 +397,7 @@ class OutputSide:
             else:
                 self._hearing.announce(response)
         response.fire(ResponseTrigger.TERMINAL)
+        self._ctx.answered = self._ctx.given
         self._ctx.deadlines.cancel(("cancel", response.id))
         self._ctx.events.append(
             TurnCompleted(

@@ -73,7 +73,7 @@ class PlaybackLedger:
     """Parts in the order in which they are played.  A part that was cut is not here any more."""
 
     def __init__(self, fmt: RealtimeAudioFormat) -> None:
-        self._format = fmt
+        self.format = fmt
         self._rate = fmt.bytes_per_second
         self._parts: dict[tuple[str, int], Part] = {}
         self._played_until = 0.0
@@ -157,7 +157,7 @@ class PlaybackLedger:
                 break
             earlier.heard = float(earlier.received)
         heard = float(part.received)
-        if played_ms < int(self._format.duration_ms(part.received)):
+        if played_ms < int(self.format.duration_ms(part.received)):
             heard = min(heard, played_ms * self._rate / 1000)
         part.heard = max(part.heard, heard)
 

@@ -31,17 +31,28 @@ class RequestTrigger(Enum):
     SEND = auto()
     BEGAN = auto()
     BUSY = auto()
+    RELINK = auto()  # the connection on which it was asked is gone; it is asked again on the next
     SETTLE = auto()
 
 
 _R, _RT = RequestState, RequestTrigger
 
 REQUEST_TABLE: dict[RequestState, dict[RequestTrigger, RequestState]] = {
-    _R.OWED: {_RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
+    _R.OWED: {_RT.BEGAN: _R.RUNNING, _RT.RELINK: _R.QUEUED, _RT.SETTLE: _R.SETTLED},
     _R.QUEUED: {_RT.SEND: _R.SENT, _RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
-    _R.SENT: {_RT.BEGAN: _R.RUNNING, _RT.BUSY: _R.BLOCKED, _RT.SETTLE: _R.SETTLED},
-    _R.BLOCKED: {_RT.SEND: _R.SENT, _RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
-    _R.RUNNING: {_RT.BUSY: _R.BLOCKED, _RT.SETTLE: _R.SETTLED},
+    _R.SENT: {
+        _RT.BEGAN: _R.RUNNING,
+        _RT.BUSY: _R.BLOCKED,
+        _RT.RELINK: _R.QUEUED,
+        _RT.SETTLE: _R.SETTLED,
+    },
+    _R.BLOCKED: {
+        _RT.SEND: _R.SENT,
+        _RT.BEGAN: _R.RUNNING,
+        _RT.RELINK: _R.QUEUED,
+        _RT.SETTLE: _R.SETTLED,
+    },
+    _R.RUNNING: {_RT.BUSY: _R.BLOCKED, _RT.RELINK: _R.QUEUED, _RT.SETTLE: _R.SETTLED},
     _R.SETTLED: {},
 }
 
@@ -67,6 +78,7 @@ class Request:
     state: RequestState
     refs: list[str] = attrs.field(factory=list)
     retries: int = 0
+    cuts: int = 0  # answers to it that ended with their connection
     not_before: float = 0.0
 
     def fire(self, trigger: RequestTrigger) -> bool:

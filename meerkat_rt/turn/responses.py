@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from .effects import RequestOutcome
     from .ports import ResponseBegan
 
+MAX_CUTS = 3  # connections that may end in the middle of answers to one request
 RETRY_DELAY = 0.25  # seconds; a refusal by a response that we know nothing of
 ENDED_IDS = (
     256  # ids of dead responses that are still recognized; late frames come within one or two
 )
+
+
+_OF_A_TURN = frozenset({Why.TURN, Why.COMMIT, Why.APPLICATION})
 
 
 class ResponseSlot:
@@ -82,8 +86,9 @@ class ResponseSlot:
             self.pump(now)
         else:
             self._aside[request.id] = request
-            self._create(request)
-            request.fire(RequestTrigger.SEND)
+            if self._ctx.linked:
+                self._create(request)
+                request.fire(RequestTrigger.SEND)
         return request
 
     def owe(self, now: float, why: Why = Why.TURN) -> None:
@@ -103,7 +108,8 @@ class ResponseSlot:
             nudge=NudgeClock(settings.nudge_timeout),
             state=state,
         )
-        self._ctx.deadlines.set(("request", request.id), now + settings.request_deadline)
+        if not self._ctx.away:  # then the clock starts with the next connection
+            self._ctx.deadlines.set(("request", request.id), now + settings.request_deadline)
         self._requests[request.id] = request
         return request
 
@@ -185,6 +191,93 @@ class ResponseSlot:
         self._unwanted.clear()
         self._ctx.deadlines.cancel(("unwanted", ""))
         self._ctx.deadlines.cancel(("retry", ""))
+
+    # ---------------------------------------------------------------- between two connections
+
+    @property
+    def waiting(self) -> bool:
+        """Something of the conversation is to be answered, and no response to it has begun."""
+        return bool(self._queue) or self.outstanding is not None or self.owed is not None
+
+    @property
+    def unheeded(self) -> bool:
+        """Nothing has come yet of an answer to the newest turn."""
+        active = self.active
+        if active is not None:
+            return not (active.parts or active.written or active.called)
+        requests = (*self._queue, self.outstanding, self.owed)
+        return any(request is not None and request.why in _OF_A_TURN for request in requests)
+
+    def heard_again(self) -> None:
+        """The provider will hear the turn once more, and answer it by itself."""
+        if self.owed is not None and self.owed.why is Why.TURN:
+            self.settle(self.owed, Superseded(by="reconnection"))
+        if self.active is not None:
+            answers = self.active.answers
+            for request in [each for each in answers if each.why is Why.TURN]:
+                answers.remove(request)
+                self.settle(request, Superseded(by="reconnection"))
+
+    def take_back(self, response: Response, now: float) -> None:
+        """The response was cut with its connection: what it answers is asked again on the next."""
+        answers, response.answers = response.answers, []
+        answers.sort(key=lambda request: request.why is Why.TURN)  # an application's goes first
+        for number, request in enumerate(answers):
+            request.cuts += 1
+            if number and request.why is Why.TURN:
+                self.settle(request, Superseded(by="reconnection"))
+            elif request.cuts > MAX_CUTS:
+                self.settle(request, Lost(reason="connection after connection was lost"))
+            else:
+                request.fire(RequestTrigger.RELINK)
+                self._queue.appendleft(request)
+        if not answers:
+            self._queue.appendleft(self._new(ResponseOptions(), Why.TURN, RequestState.QUEUED, now))
+
+    def suspend(self) -> None:
+        """There is no connection for a while: what was asked and not begun is asked again."""
+        for ref in self._unwanted:
+            self._ctx.deadlines.cancel(("unwanted", ref))
+        self._unwanted.clear()
+        for name in ("unwanted", "retry"):
+            self._ctx.deadlines.cancel((name, ""))
+        for request in (self.outstanding, self.owed):
+            if request is not None and request not in self._queue:
+                request.fire(RequestTrigger.RELINK)
+                self._queue.appendleft(request)
+        self.outstanding = self.owed = None
+        for request in self._requests.values():
+            request.fire(RequestTrigger.RELINK)
+            request.refs.clear()
+            request.not_before = 0.0
+            request.nudge.fire(NudgeTrigger.DISARM)
+            self._ctx.deadlines.cancel(("request", request.id))
+            self._ctx.deadlines.cancel(("nudge", request.id))
+        self._refs.clear()
+
+    def resume(self, now: float) -> None:
+        """There is a connection again."""
+        for request in self._requests.values():
+            self._ctx.deadlines.set(
+                ("request", request.id), now + self._ctx.settings.request_deadline
+            )
+        for request in self._aside.values():
+            self._create(request)
+            request.fire(RequestTrigger.SEND)
+        self.pump(now)
+
+    def continued(self, now: float) -> None:
+        """The provider goes on by itself about the outputs that it was just given."""
+        for request in self._queue:
+            if request.why is Why.TOOLS:
+                self.settle(request, Superseded(by="tools"))
+                self.owe(now, Why.TOOLS)
+                return
+
+    def lose_commit(self) -> None:
+        """The audio of the committed turn is gone: there is nothing to answer."""
+        for request in [each for each in self._queue if each.why is Why.COMMIT]:
+            self.settle(request, Lost(reason="the audio of the turn was lost with its connection"))
 
     # ---------------------------------------------------------------- what the provider said
 

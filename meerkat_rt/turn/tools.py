@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..model.conversation import JSON, SystemNoticeMessage
 from ..model.errors import InvalidRequest, ToolCallSettled
 from ..model.events import ToolCallFinished, ToolCallRequested, ToolOutcome
 from .context import CommandName
-from .effects import CancelTool, InterruptPolicy, StartTool, ToolSpec
-from .ports import SendToolOutput
+from .effects import CancelTool, InterruptPolicy, Recollect, StartTool, ToolSpec
+from .ports import CreateItem, SendToolOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
-    from ..model.conversation import JSON, ToolResult
+    from ..model.conversation import ToolResult
     from .context import Context
     from .ports import ToolCalled
     from .records import Response
+
+
+OUTCOMES = 32  # of the newest calls; what a connection took with it is newer than that
 
 
 class CallState(Enum):
@@ -58,6 +62,8 @@ class Call:
     requested_at: float
     running: bool = False  # a handler runs it
     state: CallState = CallState.OPEN
+    arguments: JSON = None
+    foreign: bool = False  # the provider's present session has no such call
 
     def fire(self, trigger: CallTrigger) -> bool:
         """Take the transition if there is one; whether there was."""
@@ -79,17 +85,46 @@ class Round:
     interrupted: bool = False
     respond: bool = False  # a call that outlived the interruption wants to be spoken about
     answered: bool = False  # some output was given that the model has not spoken about
+    told: bool = False  # some output was given as words, about which nobody speaks unasked
+
+
+@attrs.frozen(kw_only=True)
+class OpenCall:
+    """A call without an outcome, as the next session has to be told of it."""
+
+    call_id: str
+    name: str
+    arguments: JSON
+
+
+@attrs.define(eq=False)
+class Outcome:
+    """What a call came to, as long as another connection may have to be told."""
+
+    call: Call
+    output: str
+    is_error: bool
+    wants_response: bool
+    delivered: bool  # to the provider, on some connection
 
 
 class ToolLedger:
     """Every call of the session, until it has its outcome.
 
     `on_round_over(response_id, continue_)` is called when the last call of an ended response is
-    settled.  Grows by one id a settled call.
+    settled; its last argument: some output was told in words.  `pending()` counts the messages that
+    history does not have yet.  Grows by one id a settled call.
     """
 
-    def __init__(self, ctx: Context, on_round_over: Callable[[str, bool, float], None]) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        on_round_over: Callable[[str, bool, float, bool], None],
+        pending: Callable[[], int],
+    ) -> None:
         self._ctx = ctx
+        self._pending = pending
+        self._outcomes: dict[str, Outcome] = {}  # the newest, see OUTCOMES
         self._on_round_over = on_round_over
         self._specs = {spec.name: spec for spec in ctx.settings.tools}
         self._calls: dict[str, Call] = {}
@@ -134,6 +169,7 @@ class ToolLedger:
             spec=spec or ToolSpec(name=event.name),
             response_id=response.id,
             requested_at=now,
+            arguments=arguments,
         )
         owner = self._rounds.setdefault(response.id, Round(response.id, response.in_conversation))
         owner.open[call.call_id] = call
@@ -256,9 +292,10 @@ class ToolLedger:
         speak = not owner.interrupted
         if detached and call.spec.on_interrupt is InterruptPolicy.FINISH_AND_RESPOND:
             owner.respond = speak = True
-        if output is not None and owner.in_conversation and self._ctx.linked:
+        if output is not None and owner.in_conversation and (self._ctx.linked or self._ctx.away):
             owner.answered = True
-            self._send_output(call, output, now, is_error=is_error, wants_response=speak)
+            owner.told = owner.told or call.foreign
+            self._answer(Outcome(call, output, is_error, speak, self._ctx.linked), now)
         else:
             output = None
         self._ctx.events.append(
@@ -272,10 +309,34 @@ class ToolLedger:
         )
         self._close_if_over(owner, now)
 
-    def _send_output(
-        self, call: Call, output: str, now: float, *, is_error: bool, wants_response: bool
-    ) -> None:
+    def _answer(self, outcome: Outcome, now: float) -> None:
+        call = outcome.call
+        self._outcomes[call.call_id] = outcome
+        if len(self._outcomes) > OUTCOMES:
+            del self._outcomes[next(iter(self._outcomes))]
+        if outcome.delivered:
+            self._give(outcome, now)
+        self._ctx.effects.append(
+            Recollect(
+                call_id=call.call_id,
+                name=call.spec.name,
+                arguments=call.arguments,
+                output=outcome.output,
+                is_error=outcome.is_error,
+                pending=self._pending(),
+            )
+        )
+
+    def _give(self, outcome: Outcome, now: float) -> None:
+        """Give the model an output: as the answer to its call, or in words."""
+        call = outcome.call
+        outcome.delivered = True
         ref = self._ctx.mint("tool")
+        if call.foreign:
+            self._ctx.send(
+                CreateItem(ref=ref, item_id=self._ctx.mint("seed"), message=told(outcome))
+            )
+            return
         self._ctx.remember(
             ref, CommandName.CREATE_ITEM, now + self._ctx.settings.update_deadline, call.call_id
         )
@@ -284,18 +345,56 @@ class ToolLedger:
                 ref=ref,
                 call_id=call.call_id,
                 name=call.spec.name,
-                output=output,
-                is_error=is_error,
-                wants_response=wants_response,
+                output=outcome.output,
+                is_error=outcome.is_error,
+                wants_response=outcome.wants_response,
             )
         )
+
+    # ---------------------------------------------------------------- between two connections
+
+    def open_calls(self) -> tuple[OpenCall, ...]:
+        """The calls of the conversation without an outcome."""
+        return tuple(
+            OpenCall(call_id=call.call_id, name=call.spec.name, arguments=call.arguments)
+            for call in self._calls.values()
+            if self._rounds[call.response_id].in_conversation
+        )
+
+    def restored(self, answerable: Collection[str], known: Collection[str], now: float) -> bool:
+        """There is another connection, whose session waits for the outcomes of `answerable`.
+
+        It knows the outcomes of `known`.  Of every other open call it knows nothing: those outcomes
+        are told in words.  Whether an answer was given that the provider goes on about by itself.
+        """
+        for call in self._calls.values():
+            call.foreign = call.call_id not in answerable
+        continued = False
+        for call_id, outcome in list(self._outcomes.items()):
+            if call_id in answerable:
+                outcome.call.foreign = False
+            elif outcome.delivered or call_id in known:
+                outcome.delivered = True
+                continue
+            else:
+                outcome.call.foreign = True
+            self._give(outcome, now)
+            continued = continued or (outcome.wants_response and not outcome.call.foreign)
+        return continued
 
     def _close_if_over(self, owner: Round, now: float) -> None:
         if owner.open or not owner.ended or owner.response_id not in self._rounds:
             return
         del self._rounds[owner.response_id]
         speak = owner.answered and (owner.respond or not owner.interrupted)
-        self._on_round_over(owner.response_id, speak, now)
+        self._on_round_over(owner.response_id, speak, now, owner.told)
+
+
+def told(outcome: Outcome) -> SystemNoticeMessage:
+    """An outcome in words, for a model that does not know the call."""
+    return SystemNoticeMessage(
+        kind="tool result", body=f"{outcome.call.spec.name} gave: {outcome.output}"
+    )
 
 
 def error_text(message: str) -> str:

@@ -38,11 +38,13 @@ class Truncations:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._made: dict[tuple[str, int], Truncation] = {}
+        # Unsettled items of conversations that are gone: they are cut in history alone.
+        self.elsewhere: frozenset[str] = frozenset()
 
     def ask(self, step: Cut, now: float) -> str:
         """Carry out one step of a plan; returns the reference."""
         truncation = self._remember(_of(step))
-        if not self._ctx.settings.capabilities.truncate_supported:
+        if not self._reaches(truncation.item_id):
             self._tell(truncation)
             return ""
         if step.verdict is not Verdict.DELETE:
@@ -51,8 +53,13 @@ class Truncations:
 
     def drop(self, item_id: str, response_id: str, now: float) -> None:
         """Delete an item that was made after its response was cut: the application never saw it."""
-        if self._ctx.settings.capabilities.truncate_supported:
+        if self._reaches(item_id):
             self._delete(Truncation(item_id, 0, response_id, 0, "", unseen=True), now)
+
+    def _reaches(self, item_id: str) -> bool:
+        """The provider can truncate, and its present conversation has the item."""
+        able = self._ctx.settings.capabilities.truncate_supported
+        return able and self._ctx.linked and item_id not in self.elsewhere
 
     def _delete(self, truncation: Truncation, now: float) -> str:
         ref = self._ctx.mint("cut")
@@ -160,6 +167,11 @@ class Truncations:
             return
         self._ctx.refuse(sent.ref, fault)
         self._ctx.report(fault, sent.name, response_id=truncation.response_id)
+
+    def link_dropped(self, sent: SentCommand) -> None:
+        """The conversation that was to be cut is gone; the next one knows what was heard."""
+        self._ctx.acknowledge(sent.ref)
+        self._tell(sent.subject)
 
     def expired(self, sent: SentCommand) -> None:
         """The provider never said whether it did."""

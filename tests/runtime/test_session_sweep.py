@@ -12,7 +12,6 @@ import trio
 
 from meerkat_rt.model.events import SessionClosed
 from meerkat_rt.runtime import link as links
-from meerkat_rt.runtime import supervisor
 from meerkat_rt.runtime.core import SessionCore
 from meerkat_rt.testing import cancel_everywhere
 from meerkat_rt.testing.scenarios import SCENARIOS, hazards
@@ -61,7 +60,7 @@ async def _never_ends(*_: object) -> None:
 
 
 async def _not_released(core: Any, link: Any, hosts: trio.Nursery) -> None:
-    core.connected = False
+    link.gone.set()
     hosts.cancel_scope.cancel()
 
 
@@ -83,7 +82,7 @@ _finish = SessionCore.finish
 
 MISTAKES = {
     "waits for a peer that has closed": (links, "say_goodbye", _never_ends, "slow unwind"),
-    "leaves its socket open": (supervisor, "_release", _not_released, "the socket is open"),
+    "leaves its socket open": (links, "release", _not_released, "the socket is open"),
     "keeps what has ended": (SessionMachine, "close", _forgets, "still remembered"),
     "has no last word": (SessionCore, "finish", _says_nothing, "closing"),
     "has two last words": (SessionCore, "finish", _says_it_twice, "closing"),

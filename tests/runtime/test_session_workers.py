@@ -11,7 +11,6 @@ from runtimekit import closing, linger, meeting, outcome
 from meerkat_rt import errors
 from meerkat_rt.model.events import ClosedBy
 from meerkat_rt.runtime import link as links
-from meerkat_rt.runtime import supervisor
 from meerkat_rt.runtime.core import SessionCore
 from meerkat_rt.runtime.tool_dispatch import ToolDispatch
 from meerkat_rt.testing import InjectedError, cancel_everywhere
@@ -89,8 +88,8 @@ def test_every_task_struck_alone_at_any_step_leaves_nothing_and_no_silence(
     assert set(WORKERS) | {"supervisor", "close when cancelled"} <= struck
 
 
-async def _alone(_core: Any, run: Any, *args: Any) -> None:
-    await run(*args)
+async def _alone(core: Any, link: Any, run: Any) -> None:
+    await run(core, link)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ async def _alone(_core: Any, run: Any, *args: Any) -> None:
 def test_a_session_that_goes_on_without_a_worker_is_noticed(
     worker: str, violation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "_vital", _alone)
+    monkeypatch.setattr(links, "_vital", _alone)
     case = SCENARIOS["a_text_turn"]
     report = cancel_everywhere(
         case.on(), actions=[f"cancel({worker})"], repeat=1, verify=case.verify, check=False

@@ -27,7 +27,10 @@ from .turns import Turns
 from .wire_json import count, from_base64, milliseconds, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ...turn.ports import ProviderCommand, ProviderEvent
+    from ..base import LinkCodec
     from .frames import FunctionCall, Part, ServerContent, ServerMessage
 
 REMEMBERED_CALLS = 256  # settled call ids by which a repeated or late message is known
@@ -60,6 +63,7 @@ class GeminiCodec:
         self._texted = False  # realtime text was sent that the model answers by itself
         self._calls: dict[str, str | None] = {}  # open call -> the provider's id for it
         self._over: deque[str] = deque(maxlen=REMEMBERED_CALLS)
+        self._named: dict[str, str | None] = {}  # settled call -> the provider's id for it
         self._running: deque[str] = deque(maxlen=16)  # code at the provider, by our ids
 
     # ================================================================ decoding
@@ -221,11 +225,29 @@ class GeminiCodec:
 
     def _settle(self, call_id: str) -> None:
         if call_id in self._calls:
-            del self._calls[call_id]
+            named = self._calls.pop(call_id)
+            if len(self._over) == self._over.maxlen:
+                self._named.pop(self._over[0], None)
             self._over.append(call_id)
+            self._named[call_id] = named
         self._turns.answered(call_id)
 
     # ================================================================ encoding
+
+    def dropped(self) -> tuple[ProviderEvent, ...]:
+        """What is certain now that the connection is gone: the words of answered turns."""
+        self._turns.dropped()
+        pending, self._pending = self._pending, []
+        return (*pending, *self._taken())
+
+    def carry_on(self, before: LinkCodec, calls: Collection[str]) -> None:
+        """This connection goes on with the session that `before` spoke with."""
+        if isinstance(before, GeminiCodec):
+            for call_id in calls:
+                if call_id in before._calls:
+                    self._calls[call_id] = before._calls[call_id]
+                elif call_id in before._named:
+                    self._calls[call_id] = before._named[call_id]
 
     def written(self) -> tuple[ProviderEvent, ...]:
         """What follows from the commands encoded since the last call."""

@@ -36,7 +36,7 @@ from .tools_json import (
 from .wire_json import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ...model.errors import LlmError
     from ...model.events import CloseReason, ProviderFault
@@ -191,10 +191,17 @@ class GeminiDialect:
 
     # ------------------------------------------------------------ configuration
 
-    def opening(self, config: RealtimeSessionOpenConfig, tools: Sequence[ToolDef]) -> GeminiOpening:
+    def opening(
+        self,
+        config: RealtimeSessionOpenConfig,
+        tools: Sequence[ToolDef],
+        *,
+        open_calls: Collection[str] = (),
+    ) -> GeminiOpening:
         """The handshake that opens a session from `config`, advertising `tools`.
 
-        With a `handle` the provider has the history already.
+        With a `handle` the provider has the history already.  `open_calls` are told as unanswered:
+        a new session takes no answer to a call that it did not make.
 
         Raises:
             InvalidConfig: `config` and the `RealtimeConfig` contradict each other, or history
@@ -243,6 +250,10 @@ class GeminiDialect:
             setup["systemInstruction"] = {"parts": [{"text": self.config.instruction}]}
         self._add_tools(setup, advertised(None, tools, self.config.tools or ()))
         return GeminiOpening(setup=to_json({"setup": setup}), history=(), typed=self.fault_error)
+
+    def seeds_call(self, call_id: str) -> bool:
+        """None: an answer without a call of the session's own closes the connection."""
+        return False
 
     def resuming(self, handle: str) -> GeminiDialect:
         """The same dialect, for the session that `handle` stands for."""

@@ -421,6 +421,10 @@ class Turns:
             )
         )
 
+    def dropped(self) -> None:
+        """The connection is gone: what was said in answered turns is all that was said in them."""
+        self._settle_answered()
+
     # ---------------------------------------------------------------- usage
 
     def counted(self, usage: Usage) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...model.events import ProviderFault, RateLimit
 from ...turn import ports
+from ...turn.context import SEED_PREFIX
 from ...turn.ports import ItemKind
 from . import frames, ranges
 from .faults import classify, to_fault
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from ...turn.ports import ProviderEvent
 
     Events: TypeAlias = tuple[ProviderEvent, ...]
-
-SEED_PREFIX = "mk_seed_"
-"""Item ids of what a session was seeded with begin like this; no others do."""
 
 # ---------------------------------------------------------------- session
 

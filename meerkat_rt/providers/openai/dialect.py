@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, urlsplit
 
 import attrs
@@ -19,7 +19,7 @@ from ...model.media import (
     ResponseModality,
 )
 from ..base import Endpoint, Profile
-from . import decoding, encoding, faults
+from . import decoding, encoding, faults, seeding
 from .opening import UPDATE_REF, OpenAIOpening
 from .seeding import seeds
 from .session_update import (
@@ -35,13 +35,14 @@ from .tools_json import advertised, function_tool, mcp_tool
 from .wire_json import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ...model.errors import LlmError
     from ...model.events import CloseReason, ProviderFault
     from ...model.live_config import SessionUpdateConfig
     from ...model.open_config import RealtimeSessionOpenConfig
     from ...turn.ports import ProviderCommand, ProviderEvent
+    from ..base import LinkCodec
 
 BASE_URL = "wss://api.openai.com/v1/realtime"
 CANONICAL_MODEL = "gpt-realtime-2.1"
@@ -177,8 +178,16 @@ class OpenAIDialect:
 
     # ------------------------------------------------------------ configuration
 
-    def opening(self, config: RealtimeSessionOpenConfig, tools: Sequence[ToolDef]) -> OpenAIOpening:
+    def opening(
+        self,
+        config: RealtimeSessionOpenConfig,
+        tools: Sequence[ToolDef],
+        *,
+        open_calls: Collection[str] = (),
+    ) -> OpenAIOpening:
         """The handshake that opens a new session from `config`, advertising `tools`.
+
+        `open_calls` are calls in the history that will be answered in this session.
 
         Raises:
             InvalidConfig: `config` and the `RealtimeConfig` contradict each other, or history
@@ -189,7 +198,21 @@ class OpenAIDialect:
         self._check_instruction(config)
         session = {**self._session, "tools": self._tools(config, tools)}
         update = {"type": "session.update", "event_id": UPDATE_REF, "session": session}
-        return OpenAIOpening(update=to_json(update), seeds=seeds(config), typed=self.fault_error)
+        return OpenAIOpening(
+            update=to_json(update), seeds=seeds(config, open_calls), typed=self.fault_error
+        )
+
+    def seeds_call(self, call_id: str) -> bool:
+        """Any call under an id that a client may give."""
+        return seeding.call_id(call_id) == call_id
+
+    def resuming(self, handle: str) -> NoReturn:
+        """Nothing: a session ends with its connection.
+
+        Raises:
+            InvalidRequest: always.
+        """
+        raise InvalidRequest("OpenAI's sessions cannot be resumed; open a new one, with history")
 
     def attaching(self) -> OpenAIOpening:
         """The handshake that attaches to a call: nothing is configured or seeded."""
@@ -294,6 +317,13 @@ class OpenAIDialect:
             LlmError: see `encode`.
         """
         self.encode(command)
+
+    def dropped(self) -> tuple[ProviderEvent, ...]:
+        """Nothing: the provider has told everything that it knows."""
+        return ()
+
+    def carry_on(self, before: LinkCodec, calls: Collection[str]) -> None:
+        """Nothing: the provider names every call itself."""
 
     def written(self) -> tuple[ProviderEvent, ...]:
         """Nothing: the provider tells itself what becomes of a command."""

@@ -30,11 +30,11 @@ from ...model.conversation import (
     UserMessage,
 )
 from ...model.errors import InvalidConfig
-from .conversation import SEED_PREFIX
+from ...turn.context import SEED_PREFIX
 from .wire_json import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ...model.conversation import (
         JSON,
@@ -239,22 +239,27 @@ class Seed:
     origin: str
 
 
-def seeds(config: RealtimeSessionOpenConfig) -> tuple[Seed, ...]:
+def seeds(config: RealtimeSessionOpenConfig, open_calls: Collection[str] = ()) -> tuple[Seed, ...]:
     """What the session has to be told before it is ready, in order.
+
+    `open_calls` will be answered in the session; other calls without a result are told so.
 
     Raises:
         InvalidConfig: an image in the history is not hydrated.
     """
-    history = list(_history(config.runtime_system_context, config.seed_messages))
+    history = list(_history(config.runtime_system_context, config.seed_messages, open_calls))
     return tuple(_seed(index, item, origin) for index, (item, origin) in enumerate(history))
 
 
 def _history(
-    context: Iterable[PendingSystemContextAppend], messages: Sequence[Message]
+    context: Iterable[PendingSystemContextAppend],
+    messages: Sequence[Message],
+    open_calls: Collection[str],
 ) -> Iterator[tuple[dict[str, JSON], str]]:
     for index, append in enumerate(context):
         yield _context(append), f"runtime_system_context[{index}]"
     pairing = _Pairing(messages)
+    pairing.answered.update(open_calls)
     for index, message in enumerate(messages):
         yield from ((item, f"seed_messages[{index}]") for item in _items(message, pairing))
 

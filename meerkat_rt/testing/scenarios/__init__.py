@@ -7,6 +7,7 @@ of them when it is imported; a new family is a module with its name in the list 
 from __future__ import annotations
 
 from . import closes as closes
+from . import continuity as continuity
 from . import hazards as hazards
 from . import interruptions as interruptions
 from . import openai_turns as openai_turns

@@ -1,0 +1,704 @@
+"""How a session outlives its connections: rotation before the provider's cap, and reconnection.
+
+One task, among the producers, so that a closing session stops it first.  It owns no connection: a
+link is a task of the supervisor's, of which at most one is the session's and at most one is being
+made ready to take its place.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from attrs import validators
+
+from ..model.conversation import (
+    AssistantMessage,
+    AssistantTranscript,
+    SessionLlmIdentity,
+    SystemMessage,
+)
+from ..model.errors import (
+    ConnectionReset,
+    InvalidConfig,
+    InvalidRequest,
+    LlmError,
+    NetworkTimeout,
+    RateLimited,
+)
+from ..model.events import ClosedBy, CloseReason, Reconnecting, SessionRotated, SessionRotating
+from ..model.live_config import RealtimeConfig
+from ..turn.crossing import Terms
+from . import link as links
+from .errors import ReconnectExhausted
+from .lanes import Signal
+from .origin import Origin, Plan, Redialable, check_same_audio
+from .recollection import Recollection
+
+if TYPE_CHECKING:
+    from ..model.conversation import Message
+    from ..model.open_config import RealtimeSessionOpenConfig
+    from ..turn.effects import LinkEnding, MachineSettings, Recollect, ResumptionPoint
+    from .core import SessionCore
+    from .limits import SessionLimits
+    from .link import Link
+    from .tools import ToolSet
+
+_MAX_DOUBLINGS = 20  # of the delay between attempts; past that it would overflow, not grow
+_GOING_AWAY = 0.8  # of the time that the provider leaves; then the swap happens anyway
+_MAX_MARGIN = 0.25  # of a cap; short ones must leave some life to a connection
+_MAX_LAST_CALL = 0.05
+
+
+@attrs.frozen(kw_only=True)
+class Failover:
+    """Where the conversation goes on when its own provider cannot be reached any more.
+
+    `llm_identity` names the model there; None: the open config's.  The conversation is told anew
+    from its canonical transcript.  Both providers must take and give the same audio.
+    """
+
+    provider: Redialable
+    llm_identity: SessionLlmIdentity | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ContinuityPolicy:
+    """How a session outlives what ends its connection.  Times are in seconds.
+
+    A lost connection is replaced, by at most `max_attempts` attempts within `max_total` (0: no
+    bound), before each of which a random time passes of at most
+    `min(max_backoff, initial_backoff * 2 ** (attempt - 1))`: full jitter, reproducible with `seed`.
+    Attempts are counted anew once a connection has lasted for `steady`.  `max_attempts=0`: a lost
+    connection ends the session.
+
+    A connection whose provider will end it is replaced before: from `rotation_margin` before the
+    cap on at the first boundary between two turns, and `last_call` before it in any case; the cap
+    is the provider's, or `max_age`.  `rotate=False`: only when the provider announces the end.
+
+    `failover` is where to go on when all attempts have failed.
+    """
+
+    max_attempts: int = attrs.field(default=3, validator=validators.ge(0))
+    initial_backoff: float = attrs.field(default=0.5, validator=validators.gt(0))
+    max_backoff: float = attrs.field(default=5.0)
+    max_total: float = attrs.field(default=30.0, validator=validators.ge(0))
+    steady: float = attrs.field(default=10.0, validator=validators.ge(0))
+    rotate: bool = True
+    rotation_margin: float = attrs.field(default=60.0, validator=validators.gt(0))
+    last_call: float = attrs.field(default=10.0, validator=validators.gt(0))
+    max_age: float | None = attrs.field(
+        default=None, validator=validators.optional(validators.gt(0))
+    )
+    failover: Failover | None = None
+    seed: int | None = None
+
+    @max_backoff.validator
+    def _not_less_than_the_first(self, _attribute: object, value: float) -> None:
+        if value < self.initial_backoff:
+            raise ValueError(
+                f"max_backoff is {value:g} s; allowed: initial_backoff "
+                f"({self.initial_backoff:g} s) or more"
+            )
+
+    def delay(self, attempt: int, rng: random.Random) -> float:
+        """How long to wait before the `attempt`-th attempt (from 1)."""
+        most = self.initial_backoff * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS)
+        return rng.uniform(0.0, min(self.max_backoff, most))
+
+
+@attrs.frozen(kw_only=True)
+class ResumeAt:
+    """A state of the provider's session that it can be resumed from.
+
+    `items`: how many items it includes; `recollected`: how many entries of the recollection.
+    `calls` were open in it.
+    """
+
+    handle: str
+    at: float
+    items: int
+    recollected: int
+    calls: frozenset[str]
+
+
+@attrs.define(eq=False)
+class Swap:
+    """A change of the configuration that the application waits for."""
+
+    updates: RealtimeConfig
+    at_once: bool
+    bridge: str | None
+    deadline: float
+    done: trio.Event = attrs.field(factory=trio.Event)
+    error: LlmError | None = None
+    begun: bool = False
+    made: bool = False
+
+    def finish(self, error: LlmError | None = None) -> None:
+        """Wake whoever waits."""
+        self.error = error
+        self.made = error is None
+        self.done.set()
+
+
+class Continuity:
+    """What of a session outlives its connections, and the task that replaces them."""
+
+    def __init__(self, core: SessionCore, origin: Origin, policy: ContinuityPolicy | None) -> None:
+        self._core = core
+        self.origin = origin
+        self.policy = policy
+        self.recollection = Recollection()
+        self.point: ResumeAt | None = None
+        self.wake = Signal()
+        self.running = False
+        self.swaps: list[Swap] = []
+        self._issued: list[tuple[RealtimeConfig, RealtimeConfig]] = []  # merged, update
+        self._rng = random.Random(None if policy is None else policy.seed)
+        self._error: LlmError | None = None  # why there is no connection
+        self._attempts = 0  # since a connection was steady
+        self._ends_at: float | None = None  # the provider said so
+        self._last_moment = math.inf  # then it is not waited any longer for a boundary
+        self._doomed: tuple[CloseReason, LlmError] | None = None
+        self._moved = False
+        self._swap_not_before = -math.inf
+        self._failed_over = False
+        self._before: Link | None = None  # the last one, whose session may be resumed
+
+    # ---------------------------------------------------------------- what happens to the link
+
+    def may_recover(self, error: LlmError | None) -> bool:
+        """Whether a link that ended with `error` (None: cleanly) is to be replaced."""
+        policy = self.policy
+        if policy is None or policy.max_attempts == 0:
+            return any(swap.begun for swap in self.swaps)
+        if error is None:
+            # An orderly end, by the provider.  Only if somebody waits for an answer it came amiss.
+            return self._core.machine.unanswered
+        return error.retryable or (policy.failover is not None and not self._failed_over)
+
+    def lost(self, link: Link, error: LlmError | None) -> None:
+        """The session has no connection any more."""
+        self._before = link
+        self._error = error
+        self._ends_at = None
+        policy = self.policy
+        if policy is not None and trio.current_time() - link.opened_at >= policy.steady:
+            self._attempts = 0
+        self._notice()
+
+    def link_ending(self, effect: LinkEnding) -> None:
+        """The provider will end the connection."""
+        if self.policy is None:
+            return
+        left = self.policy.last_call if effect.time_left is None else max(0.0, effect.time_left)
+        now = trio.current_time()
+        self._ends_at, self._last_moment = now + left, now + left * _GOING_AWAY
+        self._notice()
+
+    def ending(self, reason: CloseReason, error: LlmError) -> None:
+        """The provider said that the session is over; its close frame may follow."""
+        self._doomed = reason, error
+        self._notice()
+
+    def _notice(self) -> None:
+        """Let the task look again, whatever it waits for."""
+        self.wake.set()
+        if self._core.boundary is not None:
+            self._core.boundary.set()
+
+    def close(self) -> None:
+        """The session has ended."""
+        for swap in self.swaps:
+            swap.done.set()
+        self.swaps.clear()
+
+    def resumption_point(self, effect: ResumptionPoint) -> None:
+        """The provider told from where its session can be resumed.
+
+        Where it says that it cannot be resumed from now, the state before stands.
+        """
+        if effect.handle is None:
+            return
+        core = self._core
+        calls = {call.call_id for call in core.machine.open_calls()}
+        self.point = ResumeAt(
+            handle=effect.handle,
+            at=trio.current_time(),
+            items=effect.items,
+            recollected=self.recollection.count,
+            calls=frozenset(calls | core.lanes.waiting_outputs()),
+        )
+
+    def recollect(self, effect: Recollect) -> None:
+        """A call has its outcome."""
+        self.recollection.call(effect, self._core.said)
+
+    # ---------------------------------------------------------------- the configuration
+
+    @property
+    def config(self) -> RealtimeConfig:
+        """The configuration as it will be when every pending change is made."""
+        config = self._core.dialect.config
+        for swap in self.swaps:
+            config = config.merged_with(swap.updates)
+        return config
+
+    def issued(self, merged: RealtimeConfig, update: RealtimeConfig) -> None:
+        """`RequiresResumption(merged)` was returned for `update`; it may be resumed with later.
+
+        Until then other changes may be made, which the merged configuration does not have.
+        """
+        self._issued = [*self._issued[-7:], (merged, update)]
+
+    def ask(
+        self, config: RealtimeConfig, *, at_once: bool, bridge: str | None, patience: float
+    ) -> Swap:
+        """Ask for a swap; the task does it.  `patience`: seconds to wait for a turn's end."""
+        updates = next((update for merged, update in self._issued if merged == config), config)
+        swap = Swap(updates, at_once, bridge, trio.current_time() + patience)
+        self.swaps.append(swap)
+        self._notice()
+        self._core.summons.set()
+        return swap
+
+    def withdraw(self, swap: Swap) -> None:
+        """Nobody waits for the swap any more; if it has not begun, it does not happen."""
+        if not swap.begun and swap in self.swaps:
+            self.swaps.remove(swap)
+
+    # ---------------------------------------------------------------- the task
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Replace links, in `nursery`, until cancelled, or until there will be no other."""
+        self.running = True
+        core = self._core
+        while not core.close_requested.is_set():
+            if self._doomed is not None:
+                (reason, error), self._doomed = self._doomed, None
+                if core.link is not None:
+                    core.link.scope.cancel(reason=reason.text)
+                    core.link_lost(core.link, reason, error)
+            elif core.link is None:
+                await self._reconnect(nursery)
+            elif self.swaps or trio.current_time() >= self._rotate_at(core.link):
+                await self._replace(nursery, core.link)
+            else:
+                with trio.move_on_at(self._rotate_at(core.link)):
+                    await self.wake.wait()
+
+    def _cap(self, link: Link) -> float:
+        """When the connection will be ended."""
+        policy = self.policy
+        if policy is None or not policy.rotate:
+            return math.inf
+        age = policy.max_age if policy.max_age is not None else link.dialect.profile.session_cap
+        return math.inf if age is None else link.opened_at + age
+
+    def _rotate_at(self, link: Link) -> float:
+        """From when on a boundary between turns is good for a rotation."""
+        if self._ends_at is not None:
+            return max(trio.current_time(), self._swap_not_before)
+        policy, cap = self.policy, self._cap(link)
+        if policy is None or cap == math.inf:
+            return math.inf
+        margin = min(policy.rotation_margin, (cap - link.opened_at) * _MAX_MARGIN)
+        return max(cap - margin, self._swap_not_before)
+
+    def _last_call(self, link: Link) -> float:
+        """When a rotation happens whatever is going on."""
+        policy = self.policy
+        assert policy is not None
+        if self._ends_at is not None:
+            return self._last_moment
+        cap = self._cap(link)
+        return cap - min(policy.last_call, (cap - link.opened_at) * _MAX_LAST_CALL)
+
+    # ---------------------------------------------------------------- a planned swap
+
+    async def _replace(self, nursery: trio.Nursery, old: Link) -> None:
+        core = self._core
+        core.keep_sent_audio(trio.current_time())
+        if not await self._boundary(old):
+            return  # it is lost: that comes first
+        asked = list(self.swaps)  # some may have been withdrawn, or have come
+        if not asked and trio.current_time() < self._rotate_at(old):
+            return
+        why = "resume_with" if asked else "age" if self._ends_at is None else "going_away"
+        core.events.put([SessionRotating(why=why)])
+        for swap in asked:
+            swap.begun = True
+        try:
+            await self._swap(nursery, old, asked)
+        finally:
+            for swap in asked:
+                swap.begun = False
+
+    async def _swap(self, nursery: trio.Nursery, old: Link, asked: list[Swap]) -> None:
+        core = self._core
+        config = self.config
+        try:
+            journey = await self._prepare(config, changed=bool(asked))
+        except LlmError as error:
+            self._fail(asked, error)
+            return
+        if journey.point is not None:
+            # The provider refuses to resume a session that still has its connection.
+            self._let_go(old)
+            with trio.move_on_after(2 * core.limits.close_grace):
+                await old.gone.wait()
+            await self._reconnect(nursery, asked)
+            return
+        try:
+            link = await self._dial(nursery, journey)
+        except LlmError as error:
+            if core.link is old:
+                self._fail(asked, error)
+            return
+        if core.link is old:
+            await self._boundary(old)
+        await self._cross(link, journey, asked)
+
+    def _fail(self, asked: list[Swap], error: LlmError) -> None:
+        """The swap did not come about; the old connection goes on."""
+        for swap in asked:
+            self.swaps.remove(swap)
+            swap.finish(error)
+        policy = self.policy or ContinuityPolicy()
+        self._swap_not_before = trio.current_time() + policy.max_backoff
+
+    async def _boundary(self, link: Link) -> bool:
+        """Wait for the boundary between two turns, as long as there is time for it.
+
+        Whether the link is alive still.
+        """
+        core = self._core
+        core.boundary = Signal()
+        try:
+            while core.link is link and self._doomed is None and not core.at_boundary:
+                until = self._until(link)
+                if trio.current_time() >= until:
+                    break
+                with trio.move_on_at(until):
+                    await core.boundary.wait()
+        finally:
+            core.boundary = None
+        return core.link is link and self._doomed is None
+
+    def _until(self, link: Link) -> float:
+        """How long a boundary may be waited for."""
+        until = [-math.inf if swap.at_once else swap.deadline for swap in self.swaps]
+        if self.policy is not None and (self._ends_at is not None or self._cap(link) < math.inf):
+            until.append(self._last_call(link))
+        return min(until, default=-math.inf)
+
+    # ---------------------------------------------------------------- reconnection
+
+    async def _reconnect(self, nursery: trio.Nursery, asked: list[Swap] | None = None) -> None:
+        """Get the session a connection again, or end it."""
+        core = self._core
+        policy = self.policy or ContinuityPolicy()
+        planned = asked is not None
+        error = self._error
+        deadline = trio.current_time() + (policy.max_total or math.inf)
+        while not core.close_requested.is_set():
+            if planned:
+                planned = False  # nothing has failed yet
+            else:
+                if self._attempts >= policy.max_attempts or not _retryable(error):
+                    if self._fail_over():
+                        deadline = trio.current_time() + (policy.max_total or math.inf)
+                        continue
+                    break
+                self._attempts += 1
+                delay = self._delay(policy, error)
+                reason = "" if error is None else str(error)
+                core.events.put(
+                    [Reconnecting(attempt=self._attempts, next_delay=delay, reason=reason)]
+                )
+                if trio.current_time() + delay >= deadline:
+                    await trio.sleep_until(deadline)
+                    self._attempts = policy.max_attempts
+                    error = error or ReconnectExhausted()
+                    continue
+                await trio.sleep(delay)
+            try:
+                with trio.fail_at(deadline):
+                    journey, link = await self._redial(nursery)
+            except trio.TooSlowError:
+                self._attempts = policy.max_attempts
+                continue
+            except LlmError as failed:
+                error = failed
+                continue
+            await self._cross(link, journey, asked or list(self.swaps))
+            if core.link is not None:
+                return
+            error, self._error = self._error, None
+        if not core.close_requested.is_set():
+            self._give_up(error)
+
+    async def _redial(self, nursery: trio.Nursery) -> tuple[Journey, Link]:
+        """Connect once: to the provider's own session, or where that is gone, to a new one."""
+        try:
+            return await self._once(nursery)
+        except (InvalidConfig, InvalidRequest) as error:
+            if not self.swaps and self.point is None:
+                raise
+            # Maybe it is the new configuration that is refused: the old one is known to work.
+            self._fail(list(self.swaps), error)
+        except LlmError as error:
+            if self.point is None or _of_the_network(error):
+                raise
+            self.point = None  # too old, perhaps: what was said is told to a new session
+        try:
+            return await self._once(nursery)
+        except LlmError as error:
+            if self.point is None or _of_the_network(error):
+                raise
+        self.point = None
+        return await self._once(nursery)
+
+    async def _once(self, nursery: trio.Nursery) -> tuple[Journey, Link]:
+        config = self.config
+        journey = await self._prepare(config, changed=config != self._core.dialect.config)
+        return journey, await self._dial(nursery, journey)
+
+    def _delay(self, policy: ContinuityPolicy, error: LlmError | None) -> float:
+        delay = policy.delay(self._attempts, self._rng)
+        if isinstance(error, RateLimited) and error.retry_after_ms is not None:
+            delay = max(delay, error.retry_after_ms / 1000)
+        return delay
+
+    def _fail_over(self) -> bool:
+        """Go on at the second provider, if there is one; whether there is."""
+        policy = self.policy
+        if policy is None or policy.failover is None or self._failed_over:
+            return False
+        self._failed_over = True
+        self._attempts = 0
+        self._error = None
+        self.point = None
+        target = policy.failover
+        self.origin = self.origin.elsewhere(target.provider, target.llm_identity)
+        return True
+
+    def _give_up(self, error: LlmError | None) -> None:
+        core = self._core
+        text = f"the connection could not be replaced: {error or 'no attempt came in time'}"
+        exhausted = ReconnectExhausted(text, self._attempts)
+        exhausted.__cause__ = error
+        core.machine.link_lost(trio.current_time())
+        core.step()
+        core.request_close(CloseReason(by=ClosedBy.NETWORK, text=text, clean=False), exhausted)
+
+    # ---------------------------------------------------------------- one connection
+
+    async def _prepare(self, config: RealtimeConfig, *, changed: bool) -> Journey:
+        """What the next connection is opened with.
+
+        Raises:
+            LlmError: the configuration cannot work.
+        """
+        core, point = self._core, self.point
+        await self._written()
+        elsewhere = self._failed_over and not self._moved
+        if elsewhere:
+            config = self.origin.provider.config
+        told = set(core.machine.known_items[: 0 if point is None else point.items])
+        history: list[Message] = []
+        if point is None:
+            history, told = self._so_far()
+        plan = self.origin.plan(
+            config,
+            history,
+            () if point is not None else core.machine.open_calls(),
+            now=core.settings,
+            handle=None if point is None else point.handle,
+            unchanged=not (changed or elsewhere),
+        )
+        return Journey(
+            plan=plan,
+            point=point,
+            told=told,
+            recollected=self.recollection.count if point is None else point.recollected,
+            seeded_calls=self.recollection.calls() if point is None else (),
+            elsewhere=elsewhere,
+        )
+
+    def _so_far(self) -> tuple[list[Message], set[str]]:
+        """Everything that has been said, and the items that it was said in."""
+        core = self._core
+        own = core.seeded
+        told = {item_id for items in core.message_items for item_id in items}
+        history = self.recollection.history(core.messages[own:], core.message_items[own:])
+        for items, text in core.machine.unheard():
+            told.update(items)
+            history.append(_said(text))
+        return history, told
+
+    async def _dial(self, nursery: trio.Nursery, journey: Journey) -> Link:
+        plan = journey.plan
+        try:
+            return await links.start_link(
+                self._core, plan.connector, plan.dialect, plan.opening, nursery
+            )
+        except BaseExceptionGroup as group:
+            error = _only_error(group)
+            if error is None:
+                raise
+            raise error from error.__cause__
+
+    def _let_go(self, old: Link) -> None:
+        """The session has no connection from now on; the old one is closed in order."""
+        core = self._core
+        if core.link is old:
+            core.drop_link(old)
+            self._before = old
+            old.retire(core.limits.close_grace)
+
+    async def _cross(self, link: Link, journey: Journey, asked: list[Swap]) -> None:
+        """`link` becomes the session's."""
+        core = self._core
+        try:
+            if core.link is not None:
+                self._let_go(core.link)
+            await self._written()
+        except BaseException:
+            link.scope.cancel(reason="the connection is not wanted any more")
+            raise
+        plan, point = journey.plan, journey.point
+        answerable = frozenset(plan.answerable if point is None else point.calls)
+        missing = self._missing(journey, answerable)
+        known = (*journey.seeded_calls, *self.recollection.calls(journey.recollected))
+        if point is not None and self._before is not None:
+            link.codec.carry_on(self._before.codec, answerable)
+        done = [swap for swap in asked if swap in self.swaps]
+        for swap in done:
+            self.swaps.remove(swap)
+            if swap.bridge is not None:
+                bridge = SystemMessage(swap.bridge)
+                self.recollection.tell(bridge, core.said)
+                missing.append(bridge)
+        retooled = any(swap.updates.tools is not None for swap in done)
+        if point is None:
+            self.point = None
+        refs, commits = core.lanes.waiting_refs()
+        terms = Terms(
+            resumed=point is not None,
+            moved=journey.elsewhere,
+            missing=tuple(missing),
+            answerable=tuple(sorted(answerable)),
+            known=known,
+            waiting=refs,
+            commits=commits,
+            audio=core.lanes.media_bytes,
+            uncommitted=core.lanes.uncommitted_bytes,
+            settings=plan.settings,
+            tools=self.origin.specs(plan.config) if retooled else None,
+        )
+        self._error = self._ends_at = None
+        self._last_moment = math.inf
+        self._moved = self._failed_over
+        core.adopt(link, plan.dialect, terms)
+        core.events.put(
+            [SessionRotated(session_id=link.session_id, state_restored=point is not None)]
+        )
+        for swap in done:
+            swap.finish()
+
+    def _missing(self, journey: Journey, answerable: Collection[str]) -> list[Message]:
+        """What has been said and the next session does not know."""
+        core, told = self._core, journey.told
+        own = core.seeded
+        missing = self.recollection.history(
+            core.messages[own:],
+            core.message_items[own:],
+            told=told,
+            after=journey.recollected,
+            without=answerable,
+        )
+        missing += (
+            _said(text)
+            for items, text in core.machine.unheard()
+            if any(item_id not in told for item_id in items)
+        )
+        return missing
+
+    async def _written(self) -> None:
+        """Wait until what was said is where the next session is told from."""
+        core = self._core
+        if core.journal is not None:
+            with trio.move_on_after(core.limits.store_grace):
+                await core.journal.wait_written()
+
+
+@attrs.frozen(kw_only=True)
+class Journey:
+    """A connection on its way, and what its session knows or will know.
+
+    `told`: the items of which it knows; `recollected`: how many entries.  `point`: it is the
+    provider's session that goes on from there.  `elsewhere`: at another provider.
+    """
+
+    plan: Plan
+    point: ResumeAt | None
+    told: Collection[str]
+    recollected: int
+    seeded_calls: tuple[str, ...]
+    elsewhere: bool
+
+
+def checked(
+    policy: ContinuityPolicy | None,
+    config: RealtimeSessionOpenConfig,
+    settings: MachineSettings,
+    tools: ToolSet,
+    limits: SessionLimits,
+) -> ContinuityPolicy | None:
+    """`policy`, if it can work for a session opened from `config` with `settings`.
+
+    Raises:
+        InvalidConfig: it is none, or its failover provider cannot go on with such a session.
+        LlmError: the failover provider's model or protocol lack what is asked.
+    """
+    if policy is None:
+        return None
+    if not isinstance(policy, ContinuityPolicy):
+        raise InvalidConfig(
+            f"continuity is {type(policy).__name__}; allowed: ContinuityPolicy(...) or None"
+        )
+    if policy.failover is not None:
+        there = Origin(
+            provider=policy.failover.provider, config=config, tools=tools, limits=limits
+        ).elsewhere(policy.failover.provider, policy.failover.llm_identity)
+        check_same_audio(settings, there.provider.settings(there.config, tools, limits))
+    return policy
+
+
+def _said(text: str) -> AssistantMessage:
+    return AssistantMessage(blocks=(AssistantTranscript(text=text),))
+
+
+def _retryable(error: LlmError | None) -> bool:
+    return error is None or error.retryable
+
+
+def _of_the_network(error: LlmError) -> bool:
+    """The provider has not said anything about what it was asked for."""
+    return isinstance(error, (ConnectionReset, NetworkTimeout))
+
+
+def _only_error(group: BaseExceptionGroup[BaseException]) -> LlmError | None:
+    """The one error in a group that has nothing else in it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) != 1:
+            return None
+        error = error.exceptions[0]
+    return error if isinstance(error, LlmError) else None

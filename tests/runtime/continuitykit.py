@@ -1,0 +1,170 @@
+"""Sessions that outlive their connections: a script for each connection that is dialled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from meerkat_rt import (
+    AssistantMessage,
+    ContinuityPolicy,
+    OpenAIRealtime,
+    RealtimeSession,
+    RealtimeTurningMode,
+    SessionLimits,
+    SessionLlmIdentity,
+    ToolSet,
+    open_session,
+)
+from meerkat_rt import RealtimeSessionOpenConfig as OpenConfig
+from meerkat_rt.testing.openai_peer import OpenAIPeer, openai_peer
+from meerkat_rt.testing.wires import Wire, WireName, make_wire
+from meerkat_rt.transport import connector
+
+MANAGED = RealtimeTurningMode.PROVIDER_MANAGED
+EXPLICIT = RealtimeTurningMode.EXPLICIT_COMMIT
+QUICK = ContinuityPolicy(seed=1)
+TONE = b"\x01\x00" * 480  # 20 ms
+
+Script = Callable[[Any], Awaitable[object]]
+
+
+def open_config(mode: RealtimeTurningMode = MANAGED) -> OpenConfig:
+    return OpenConfig(mode, SessionLlmIdentity(model="gpt-realtime"))
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """Where connections are dialled: the `n`-th is served by the `n`-th script.
+
+    An exception in the place of a script is what dialling raises.
+    """
+
+    nursery: trio.Nursery
+    scripts: tuple[Script | Exception, ...]
+    wire_name: WireName = "memory"
+    peer_of: Callable[..., Any] = openai_peer
+    wires: list[Wire] = attrs.field(factory=list)
+    peers: list[Any] = attrs.field(factory=list)
+    dialled_at: list[float] = attrs.field(factory=list)
+
+    async def open_stream(self, _host: str, _port: int) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        number = len(self.dialled_at)
+        self.dialled_at.append(trio.current_time())
+        script = self.scripts[number] if number < len(self.scripts) else OSError("refused")
+        if isinstance(script, Exception):
+            raise script
+        wire = make_wire(self.wire_name)
+        self.wires.append(wire)
+        await self.nursery.start(self._serve, wire, script)
+        return wire.client
+
+    async def _serve(self, wire: Wire, script: Script, *, task_status: Any) -> None:
+        async with self.peer_of(wire.server, script, client_may_leave=True) as peer:
+            self.peers.append(peer)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def settled(self) -> None:
+        for wire in self.wires:
+            assert wire.offences == []
+            assert wire.client.closed, "the session left a socket open"
+
+
+@asynccontextmanager
+async def exchange(*scripts: Any, **settings: Any) -> AsyncIterator[Exchange]:
+    try:
+        async with trio.open_nursery() as nursery:
+            made = Exchange(nursery, scripts, **settings)
+            yield made
+            for peer in made.peers:
+                if not (peer.lingering or peer.socket.gone):
+                    assert peer.finished, f"a script has not ended: {peer.frames()[-3:]}"
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        while len(group.exceptions) == 1 and isinstance(group.exceptions[0], BaseExceptionGroup):
+            group = group.exceptions[0]
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+    made.settled()
+
+
+@attrs.define(eq=False)
+class Call:
+    """A session, its servers, and everything that it has said so far."""
+
+    session: RealtimeSession
+    exchange: Exchange
+    events: list[Any] = attrs.field(factory=list)
+
+    @property
+    def core(self) -> Any:
+        return self.session._core
+
+    async def until(self, kind: type, count: int = 1) -> list[Any]:
+        """Read up to and including the `count`-th event of a kind from here."""
+        read: list[Any] = []
+        with trio.move_on_after(300):
+            while (event := await self.session.next_event()) is not None:
+                read.append(event)
+                self.events.append(event)
+                count -= isinstance(event, kind)
+                if not count:
+                    return read
+        names = [type(event).__name__ for event in self.events]
+        raise AssertionError(f"no {kind.__name__} after {names}")
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        return [
+            ("assistant" if isinstance(each, AssistantMessage) else "user", each.text_content())
+            for each in self.session.transcript
+        ]
+
+
+def welcoming(script: Script) -> Script:
+    async def play(peer: OpenAIPeer) -> None:
+        await peer.welcome()
+        await script(peer)
+
+    return play
+
+
+@asynccontextmanager
+async def calling(
+    *scripts: Any,
+    continuity: ContinuityPolicy | None = QUICK,
+    mode: RealtimeTurningMode = MANAGED,
+    tools: Any = (),
+    wire: WireName = "memory",
+    limits: SessionLimits | None = None,
+    config: OpenConfig | None = None,
+    **opening: Any,
+) -> AsyncIterator[Call]:
+    """An open session; the first script plays after the handshake, the others from the upgrade."""
+    first, *others = scripts
+    async with exchange(welcoming(first), *others, wire_name=wire) as made:
+        provider = OpenAIRealtime(
+            api_key="k",
+            base_url="ws://peer/v1/realtime",
+            connector=connector("websockets", open_stream=made.open_stream),
+            seed=1,
+        )
+        async with open_session(
+            config or open_config(mode),
+            provider=provider,
+            tools=ToolSet(tools),
+            limits=limits or SessionLimits(),
+            continuity=continuity,
+            **opening,
+        ) as session:
+            yield Call(session, made)
