@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .openai_frames import pieces
-from .scripted_peer import PATIENCE, ScriptedPeer, played
+from .scripted_peer import PATIENCE, ScriptedPeer, ScriptError, played
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -125,7 +125,8 @@ class GeminiPeer(ScriptedPeer):
                 for content in turn["clientContent"]["turns"]
                 for part in content["parts"]
             )
-            assert said == text, f"expected the turn {text!r}, received {said!r}"
+            if said != text:
+                raise ScriptError(f"expected the turn {text!r}, received {said!r}")
         await self.expect("clientContent", clientContent={"turnComplete": True})
         return turn
 
@@ -253,8 +254,10 @@ class GeminiPeer(ScriptedPeer):
             message = await self.expect("toolResponse")
             for answer in message["toolResponse"]["functionResponses"]:
                 call_id = answer.get("id", "")
-                assert call_id in call_ids, f"nobody asked for an answer to {call_id!r}"
-                assert call_id not in answers, f"{call_id!r} was answered twice"
+                if call_id not in call_ids:
+                    raise ScriptError(f"nobody waits for an answer to {call_id!r}")
+                if call_id in answers:
+                    raise ScriptError(f"{call_id!r} was answered twice")
                 answers[call_id] = answer
         return answers
 

@@ -8,7 +8,17 @@ import meerkat_rt.testing
 
 MODULES = {
     *("clock", "descriptors", "everywhere", "faults", "openai_frames", "openai_response"),
-    *("places", "plugin", "probe", "quiescence", "recipe", "run", "scheduler", "scripted_peer"),
+    *(
+        "parity",
+        "places",
+        "plugin",
+        "probe",
+        "quiescence",
+        "recipe",
+        "run",
+        "scheduler",
+        "scripted_peer",
+    ),
     *("scenarios", "sweep", "targets", "trial", "websocket_peer", "wires"),
 }
 CONSTANTS = {"FAULTS", "WIRES", "Scenario", "Verify", "WireName"}

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from . import closes as closes
 from . import continuity as continuity
+from . import gemini_tools as gemini_tools
+from . import gemini_turns as gemini_turns
 from . import hazards as hazards
 from . import interruptions as interruptions
 from . import openai_turns as openai_turns
 from . import openings as openings
+from . import parity as parity
 from . import tool_calls as tool_calls
 from .stage import SCENARIOS as SCENARIOS

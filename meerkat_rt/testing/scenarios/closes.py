@@ -8,7 +8,8 @@ import trio
 
 from ...runtime import errors
 from ...runtime.limits import SessionLimits
-from .openai import TONE, idle_server, read_out, scenarios_of, slow
+from .bodies import idle_server, read_out, slow
+from .openai import TONE, scenarios_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

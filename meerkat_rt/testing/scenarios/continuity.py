@@ -10,7 +10,8 @@ from ...model import events as ev
 from ...model.live_config import RealtimeConfig
 from ...runtime import errors
 from ...runtime.continuity import ContinuityPolicy
-from .openai import TONE, idle_server, read_out, scenarios_of, slow, take, welcoming
+from .bodies import idle_server, read_out, slow, take, welcoming
+from .openai import TONE, scenarios_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -16,7 +16,8 @@ from ...runtime import errors
 from ...runtime.tools import tool
 from ...turn.effects import Lost, Superseded
 from ...turn.input import UNINTELLIGIBLE
-from .openai import TONE, read_out, scenarios_of, slow, take
+from .bodies import read_out, slow, take
+from .openai import TONE, scenarios_of
 from .stage import EndedEarly, this_session
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import trio
 
 from ...model import events as ev
 from ...runtime.tools import tool
-from .openai import scenarios_of, slow, take
+from .bodies import slow, take
+from .openai import scenarios_of
 
 if TYPE_CHECKING:
     from ...runtime.session import RealtimeSession

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ...model import events as ev
 from ...model.media import RealtimeTextChunk
-from .openai import TONE, scenarios_of, take
+from .bodies import take
+from .openai import TONE, scenarios_of
 from .stage import EXPLICIT
 
 if TYPE_CHECKING:

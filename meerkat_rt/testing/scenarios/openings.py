@@ -8,7 +8,8 @@ import trio
 
 from ...model.conversation import SystemMessage, UserMessage
 from ...runtime import errors
-from .openai import idle_server, open_config, scenarios_of
+from .bodies import idle_server
+from .openai import open_config, scenarios_of
 
 if TYPE_CHECKING:
     from ...runtime.session import RealtimeSession

@@ -113,6 +113,11 @@ def this_session() -> RealtimeSession:
     return session
 
 
+def undisturbed() -> bool:
+    """Nothing has been done to the run: what a body finds must be as it expects."""
+    return not _witness.get().trial.was_injected()
+
+
 def scenario(
     *scripts: Script,
     side: Side,

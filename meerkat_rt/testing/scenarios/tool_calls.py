@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ...model import events as ev
-from .openai import read_out, scenarios_of, slow, take
+from .bodies import read_out, slow, take
+from .openai import scenarios_of
 from .stage import this_session
 
 if TYPE_CHECKING:
