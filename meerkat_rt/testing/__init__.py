@@ -42,7 +42,6 @@ from .run import RunResult as RunResult
 from .scheduler import Schedule as Schedule
 from .scheduler import UnsupportedTrio as UnsupportedTrio
 from .scheduler import own_order as own_order
-from .scheduler import selfcheck as selfcheck
 from .scripted_peer import Received as Received
 from .scripted_peer import ScriptedPeer as ScriptedPeer
 from .scripted_peer import ScriptError as ScriptError
@@ -50,6 +49,7 @@ from .scripted_peer import ScriptMismatch as ScriptMismatch
 from .scripted_peer import ScriptTimeout as ScriptTimeout
 from .scripted_peer import ScriptUnfinished as ScriptUnfinished
 from .scripted_peer import played as played
+from .selfcheck import selfcheck as selfcheck
 from .sweep.case import Case as Case
 from .targets import InjectedError as InjectedError
 from .trial import Scenario as Scenario

@@ -1,4 +1,4 @@
-"""Is anything left?  Tasks, memory channel ends, file descriptors and busy threads, each by name.
+"""Is anything left?  Tasks, deadlines, channel ends, descriptors, busy threads, each by name.
 
 Take a `quiescence_baseline` before the block under test and `assert_quiescent` after it, or put the
 block into `with quiescent_after():`.  What the baseline has seen is not a leak; what came later and
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .scheduler import OpenedChannel
 
-LeakKind = Literal["task", "channel", "descriptor", "thread"]
+LeakKind = Literal["task", "deadline", "channel", "descriptor", "thread"]
 
 
 @attrs.frozen
@@ -46,11 +46,25 @@ class NotQuiescent(AssertionError):
         super().__init__("something is left:\n" + "\n".join(f"  {leak}" for leak in leaks))
 
 
+class _Spawns(trio.abc.Instrument):
+    """Remembers which line spawned a task, as long as the task is alive."""
+
+    def __init__(self) -> None:
+        self.lines: dict[trio.lowlevel.Task, str] = {}
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.lines[task] = places.caller()
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self.lines.pop(task, None)
+
+
 class QuiescenceBaseline:
     """What there was before the block under test.  Make it with `quiescence_baseline`."""
 
     def __init__(self) -> None:
         self.tasks = frozenset(_tasks())
+        self.deadlines = _deadlines()
         self.descriptors = descriptors.identities()
         self.threads = frozenset(_busy_threads())
         channels: list[OpenedChannel] = []
@@ -62,11 +76,16 @@ class QuiescenceBaseline:
 
         scheduler.watch_channels(on_open)
         self._unwatch = weakref.finalize(self, scheduler.unwatch_channels, on_open)
+        self._spawns = _Spawns()
+        if trio.lowlevel.in_trio_run():
+            trio.lowlevel.add_instrument(self._spawns)
 
     def leaks(self) -> tuple[Leak, ...]:
         """What came since and is still there.  Synchronous: this very moment is judged."""
+        tasks = [task for task in _tasks() if task not in self.tasks]
         return (
-            *(_task_leak(task) for task in _tasks() if task not in self.tasks),
+            *(_task_leak(task, self._spawns.lines.get(task, "")) for task in tasks),
+            *_deadline_leaks(self.deadlines, tasks),
             *_channel_leaks(self._channels),
             *_descriptor_leaks(self.descriptors),
             *_thread_leaks(self.threads),
@@ -75,10 +94,15 @@ class QuiescenceBaseline:
     def close(self) -> None:
         """Stop listening for memory channels.  Also done when the baseline is forgotten."""
         self._unwatch()
+        with contextlib.suppress(KeyError, RuntimeError):  # the run it was taken in is over
+            trio.lowlevel.remove_instrument(self._spawns)
 
 
 def quiescence_baseline() -> QuiescenceBaseline:
-    """Remember what there is now: tasks, descriptors, busy threads.  Note channels from now on.
+    """Remember what there is now: tasks, deadlines, descriptors, busy threads.
+
+    Channels are noted from now on, and so are the lines that spawn tasks, if it is taken within the
+    run that the block belongs to.
 
     Raises:
         UnsupportedTrio: this Trio does not tell of memory channels.
@@ -136,10 +160,28 @@ def _tasks() -> Iterator[trio.lowlevel.Task]:
         yield from (task for task in places.all_tasks() if not places.is_trios_own(task))
 
 
-def _task_leak(task: trio.lowlevel.Task) -> Leak:
+def _task_leak(task: trio.lowlevel.Task, spawned_at: str = "") -> Leak:
     parent = task.parent_nursery
     owner = "" if parent is None else f", in a nursery of {places.task_name(parent.parent_task)}"
-    return Leak("task", f"{places.task_name(task)} @ {places.where(task)}{owner}")
+    line = f", spawned at {spawned_at}" if spawned_at else ""
+    return Leak("task", f"{places.task_name(task)} @ {places.where(task)}{owner}{line}")
+
+
+def _deadlines() -> list[trio.CancelScope]:
+    return scheduler.armed_deadlines() if trio.lowlevel.in_trio_run() else []
+
+
+def _deadline_leaks(
+    before: list[trio.CancelScope], leaked: list[trio.lowlevel.Task]
+) -> Iterator[Leak]:
+    """New deadlines, but for those of tasks that are told of by themselves."""
+    for scope in _deadlines():
+        inside = scheduler.tasks_within(scope)
+        if scope in before or not set(inside).isdisjoint(leaked):
+            continue
+        seconds = scope.deadline - trio.current_time()
+        names = sorted(f"{places.task_name(task)} @ {places.where(task)}" for task in inside)
+        yield Leak("deadline", f"in {seconds:g} s, around {', '.join(names) or 'nobody'}")
 
 
 def _channel_leaks(channels: list[OpenedChannel]) -> Iterator[Leak]:

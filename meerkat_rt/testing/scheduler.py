@@ -6,7 +6,7 @@ thousand runs and never again.  A `Schedule` takes that decision over: first in,
 order, unless it was given a seed or explicit orders.  It logs every departure from FIFO, so a run
 can be repeated from its log without the seed.
 
-Private API, all of it, each proved by behaviour in `selfcheck` before the first use:
+Private API, all of it, each proved by behaviour in `selfcheck` before the first use of any:
 
 =============================================  =================================================
 ``trio._core._run._ALLOW_DETERMINISTIC_...``   makes the run loop sort each batch by spawn order
@@ -17,16 +17,18 @@ Private API, all of it, each proved by behaviour in `selfcheck` before the first
                                                a cancel scope of its own
 ``Task._abort_func``, ``Task._attempt_abort``  to raise an exception in the wait that a task is in,
                                                as Trio itself raises `KeyboardInterrupt` there
+``GLOBAL_RUN_CONTEXT.runner.deadlines``        read, to learn which deadlines are armed
+``CancelScope._registered_deadline``           read, to tell a stale entry among them
+``CancelScope._cancel_status``                 read, to name the tasks that a deadline is about
 =============================================  =================================================
 
-The first two have been in Trio since 2019 for its own Hypothesis plugin, the last since 2017.
+The first two have been in Trio since 2019 for its own Hypothesis plugin.
 Nothing else in this package needs anything that Trio does not document.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import random
 import sys
@@ -35,7 +37,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 import trio
-import trio.testing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -149,13 +150,16 @@ def own_order(schedule: Schedule) -> Iterator[None]:
     Raises:
         UnsupportedTrio: this Trio lacks a hook.
     """
+    from .selfcheck import selfcheck  # which proves what is in here
+
     selfcheck()
-    with _own_order(schedule):
+    with own_order_unchecked(schedule):
         yield
 
 
 @contextlib.contextmanager
-def _own_order(schedule: Schedule) -> Iterator[None]:
+def own_order_unchecked(schedule: Schedule) -> Iterator[None]:
+    """`own_order` before the self-check has been passed: for the self-check."""
     run = _private("trio._core._run", "_r")
     flag = "_ALLOW_DETERMINISTIC_SCHEDULING"
     _private("trio._core._run", flag)
@@ -308,165 +312,22 @@ def raise_in(task: trio.lowlevel.Task, error: BaseException) -> None:
 
 
 ################################################################
-# The self-check
+# Deadlines
 ################################################################
 
 
-@functools.cache
-def selfcheck() -> None:
-    """Prove, by behaviour, that this Trio still has every hook in the table above.
-
-    Runs once a process, takes a few milliseconds, and must not be called from inside `trio.run`.
-
-    Raises:
-        UnsupportedTrio: with the name of the hook that is gone or no longer does what it did.
-    """
-    _check_order()
-    _check_channels()
-    _check_about_to_raise()
-    _check_run_in_scope()
-    _check_raise_in()
+def armed_deadlines() -> list[trio.CancelScope]:
+    """The cancel scopes of the current run that have a deadline and are around some task now."""
+    _private("trio._core._run", "GLOBAL_RUN_CONTEXT")
+    run: Any = importlib.import_module("trio._core._run")
+    heap = run.GLOBAL_RUN_CONTEXT.runner.deadlines._heap
+    found = {
+        id(scope): scope for deadline, _, scope in heap if scope._registered_deadline == deadline
+    }
+    return list(found.values())
 
 
-def _check_order() -> None:
-    started: list[int] = []
-
-    async def child(number: int) -> None:
-        started.append(number)
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            for number in range(4):
-                nursery.start_soon(child, number)
-
-    def order_under(schedule: Schedule) -> list[int]:
-        started.clear()
-        with _own_order(schedule):
-            trio.run(main)
-        return list(started)
-
-    fifo = Schedule()
-    if order_under(fifo) != [0, 1, 2, 3] or 4 not in fifo.sizes:
-        raise UnsupportedTrio(
-            f"trio {trio.__version__}: trio._core._run._r.shuffle no longer orders batches"
-        )
-    wanted = (3, 1, 0, 2)
-    if order_under(Schedule(orders={fifo.sizes.index(4): wanted})) != list(wanted):
-        raise UnsupportedTrio(
-            f"trio {trio.__version__}: trio._core._run._r.shuffle no longer decides the order"
-        )
-
-
-def _check_channels() -> None:
-    seen: list[OpenedChannel] = []
-    with tracked_channels(seen.append):
-        send, receive = trio.open_memory_channel[int](7)
-    here = [channel for channel in seen if channel.path == __file__]
-    if [channel.open_ends for channel in here] != [(1, 1)]:
-        raise UnsupportedTrio(
-            f"trio {trio.__version__}: trio._channel.MemoryChannelState no longer tells of channels"
-        )
-    send.close()
-    receive.close()
-    if here[0].open_ends != (0, 0):
-        raise UnsupportedTrio(
-            f"trio {trio.__version__}: trio._channel.MemoryChannelState no longer counts open ends"
-        )
-
-
-class _SeesCancelled(trio.abc.Instrument):
-    def __init__(self) -> None:
-        self.reasons: list[str | None] = []
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        # A hook that raises is dropped with a log message: an AttributeError must not get out.
-        with contextlib.suppress(AttributeError):
-            error = about_to_raise(task)
-            if isinstance(error, trio.Cancelled):
-                self.reasons.append(error.reason)
-
-
-def _check_about_to_raise() -> None:
-    async def main() -> None:
-        with trio.CancelScope() as scope:
-            scope.cancel("selfcheck")
-            async with trio.open_nursery():
-                await trio.lowlevel.checkpoint()
-
-    instrument = _SeesCancelled()
-    trio.run(main, instruments=[instrument])
-    if "selfcheck" not in instrument.reasons:
-        raise UnsupportedTrio(
-            f"trio {trio.__version__}: Task._next_send no longer shows a Cancelled on its way"
-        )
-
-
-class _OneTaskAlone(trio.abc.Instrument):
-    """Puts the task "chosen" into a scope, and does something once it waits."""
-
-    def __init__(self, do: Callable[[trio.lowlevel.Task, trio.CancelScope], object]) -> None:
-        self._do = do
-        self._scope = trio.CancelScope()
-        self._done = False
-        self.error: AttributeError | None = None
-
-    def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        if task.name == "chosen":
-            run_in_scope(task, self._scope)
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task.name == "chosen" and not self._done:
-            self._done = True
-            # A hook that raises is dropped with a log message: an error must not get out.
-            try:
-                self._do(task, self._scope)
-            except AttributeError as error:
-                self.error = error
-
-
-def _ends_when(do: Callable[[trio.lowlevel.Task, trio.CancelScope], object]) -> list[str]:
-    """How a chosen task and another one end, if that is done to the chosen one."""
-    ended: list[str] = []
-
-    async def wait(name: str) -> None:
-        try:
-            await trio.sleep(1)
-            ended.append(f"{name} slept")
-        except KeyError:
-            ended.append(f"{name} raised")
-        except trio.Cancelled:
-            ended.append(f"{name} cancelled")
-            raise
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait, "chosen", name="chosen")
-            nursery.start_soon(wait, "other", name="other")
-
-    instrument = _OneTaskAlone(do)
-    trio.run(main, instruments=[instrument], clock=trio.testing.MockClock(autojump_threshold=0))
-    return [*ended, *([str(instrument.error)] if instrument.error else [])]
-
-
-def _check_run_in_scope() -> None:
-    ended = _ends_when(lambda _, scope: scope.cancel("selfcheck"))
-    if ended != ["chosen cancelled", "other slept"]:
-        raise UnsupportedTrio(
-            f"trio {trio.__version__}: Task.coro no longer takes a coroutine of ours: {ended}"
-        )
-
-
-def _check_raise_in() -> None:
-    could: list[bool] = []
-
-    def do(task: trio.lowlevel.Task, _: trio.CancelScope) -> None:
-        could.append(can_raise_in(task))
-        raise_in(task, KeyError())
-        could.append(can_raise_in(task))
-
-    ended = _ends_when(do)
-    if (could, ended) != ([True, False], ["chosen raised", "other slept"]):
-        raise UnsupportedTrio(
-            f"trio {trio.__version__}: Task._abort_func and Task._attempt_abort no longer raise in "
-            f"a task that waits: {ended}"
-        )
+def tasks_within(scope: trio.CancelScope) -> list[trio.lowlevel.Task]:
+    """The tasks that a cancel scope is the innermost one around."""
+    status = scope._cancel_status
+    return [] if status is None else list(status._tasks)

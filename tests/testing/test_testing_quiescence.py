@@ -238,3 +238,29 @@ async def test_a_forgotten_baseline_stops_listening():
     assert len(scheduler._channel_listeners) == before + 1
     del baseline
     assert len(scheduler._channel_listeners) == before
+
+
+async def test_a_deadline_that_is_still_armed_is_named_with_its_task(autojump_clock):
+    before = trio.CancelScope(deadline=trio.current_time() + 99)
+    with before:
+        with pytest.raises(NotQuiescent) as caught, quiescent_after():
+            scope = trio.CancelScope(deadline=trio.current_time() + 5)
+            scope.__enter__()
+        scope.__exit__(None, None, None)
+    (leak,) = caught.value.leaks
+    assert leak.kind == "deadline"
+    assert leak.what.startswith("in 5 s, around ")
+    with quiescent_after(), trio.move_on_after(5):
+        await trio.sleep(1)
+
+
+async def test_a_task_is_named_with_the_line_that_spawned_it(nursery, autojump_clock):
+    baseline = quiescence_baseline()
+    nursery.start_soon(trio.sleep, 99)
+    with pytest.raises(NotQuiescent) as caught:
+        assert_quiescent(baseline)
+    baseline.close()
+    nursery.cancel_scope.cancel()
+    (leak,) = [each for each in caught.value.leaks if each.kind == "task"]
+    assert "spawned at" in leak.what
+    assert "test_testing_quiescence.py:" in leak.what.partition("spawned at")[2]

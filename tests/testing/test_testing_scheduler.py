@@ -21,7 +21,7 @@ def _no_forgotten_baseline():
 
 
 def fresh_selfcheck():
-    scheduler.selfcheck.__wrapped__()
+    selfcheck.__wrapped__()
 
 
 def test_this_trio_has_every_hook():
@@ -90,6 +90,21 @@ def test_a_wait_that_nothing_can_be_raised_in_is_named(monkeypatch, name):
 def test_an_exception_that_is_not_raised_is_named(monkeypatch):
     monkeypatch.setattr(scheduler, "raise_in", lambda task, error: None)
     with pytest.raises(UnsupportedTrio, match=r"_attempt_abort no longer raise"):
+        fresh_selfcheck()
+
+
+def test_deadlines_that_are_not_told_are_named(monkeypatch):
+    monkeypatch.setattr(scheduler, "armed_deadlines", list)
+    with pytest.raises(UnsupportedTrio, match=r"runner\.deadlines no longer tells"):
+        fresh_selfcheck()
+
+
+def test_a_runner_without_deadlines_is_named(monkeypatch):
+    def missing():
+        raise AttributeError("'Deadlines' object has no attribute '_heap'")
+
+    monkeypatch.setattr(scheduler, "armed_deadlines", missing)
+    with pytest.raises(UnsupportedTrio, match="_heap"):
         fresh_selfcheck()
 
 
