@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from meerkat_rt.testing import Case
+
 GRACE = 2.0  # seconds that a goodbye may take
 
 MISTAKES = {
@@ -203,3 +205,9 @@ def verify(trial):
             yield f"no goodbye: the depot saw {trial.keep.depot.lines}"
     if trial.injected is None and ("delivered", 3) not in trial.log:
         yield f"miscounted: {trial.log}"
+
+
+CASES = {
+    mistake: Case.of(round_trip(mistake), name=mistake, verify=verify, unwind=GRACE)
+    for mistake in MISTAKES
+}

@@ -41,15 +41,24 @@ class Case:
     transports: tuple[str, ...] = TRANSPORTS
 
     @classmethod
-    def of(cls, scenario: Scenario, *, verify: Verify | None = None, **settings: object) -> Case:
-        """A case of a plain scenario, which makes its own wires if it needs any."""
+    def of(
+        cls,
+        scenario: Scenario,
+        *,
+        name: str | None = None,
+        verify: Verify | None = None,
+        **settings: object,
+    ) -> Case:
+        """A case of a plain scenario, which makes its own wires if it needs any.
+
+        `name` is the function's, unless given; `settings` are further fields of the case.
+        """
 
         async def play(trial: Trial, _wire: WireName, _transport: str) -> None:
             await scenario(trial)
 
-        name = str(getattr(scenario, "__name__", scenario))
         return cls(
-            name=name,
+            name=name or str(getattr(scenario, "__name__", scenario)),
             play=play,
             verify=verify,
             wires=("memory",),
