@@ -410,9 +410,18 @@ class SessionCore:
         self.lanes.serve(link.ready)
         self.machine.link_restored(terms, now)
         self.step()
+        self.begin(link, now)
+
+    def begin(self, link: Link, now: float) -> None:
+        """Hear what `link` heard during its handshake, and let its tasks begin.
+
+        One whose task was cancelled alone before that is gone already.
+        """
         self.observe(link.held, now)
         link.held.clear()
         link.begin.set()
+        if link.gone.is_set():
+            self.worker_lost("receiver")
 
     def tool_unresponsive(self, call_id: str, tool_name: str, grace: float) -> None:
         """Tell the application, once, which call does not stop."""

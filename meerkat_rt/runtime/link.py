@@ -133,6 +133,8 @@ async def run_link(
                 await _converse(core, link)
         finally:
             await release(link, hosts)
+            if core.link is link:  # it was cancelled alone, perhaps before it began
+                core.worker_lost("receiver")
 
 
 async def _vital(

@@ -74,9 +74,7 @@ async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
     if core.continuity is not None and core.continuity.policy is not None:
         core.keep_sent_audio(-math.inf)
     core.lanes.serve(link.ready)
-    core.observe(link.held, trio.current_time())
-    link.held.clear()
-    link.begin.set()
+    core.begin(link, trio.current_time())
     async with trio.open_nursery() as writing:
         if core.journal is not None:
             writing.start_soon(core.vital, core.journal.run, name="journal writer")

@@ -104,3 +104,15 @@ def test_a_session_that_goes_on_without_a_worker_is_noticed(
         case.on(), actions=[f"cancel({worker})"], repeat=1, verify=case.verify, check=False
     )
     assert any(violation in kind for kind in report.kinds()), str(report)
+
+
+def test_a_connection_whose_task_is_cancelled_before_it_begins_ends_the_session() -> None:
+    """Every point: between readiness and the beginning lie only some of them."""
+    case = SCENARIOS["a_text_turn"]
+    cancel_everywhere(
+        case.on(),
+        actions=["cancel(receiver)"],
+        repeat=1,
+        verify=case.verify,
+        max_unwind=case.unwind,
+    )

@@ -12,6 +12,7 @@ from . import gemini_tools as gemini_tools
 from . import gemini_turns as gemini_turns
 from . import hazards as hazards
 from . import interruptions as interruptions
+from . import journals as journals
 from . import openai_turns as openai_turns
 from . import openings as openings
 from . import parity as parity
