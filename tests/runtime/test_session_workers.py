@@ -88,17 +88,13 @@ def test_every_task_struck_alone_at_any_step_leaves_nothing_and_no_silence(
     assert set(WORKERS) | {"supervisor", "close when cancelled"} <= struck
 
 
-async def _alone(core: Any, link: Any, run: Any) -> None:
-    await run(core, link)
-
-
 @pytest.mark.parametrize(
     ("worker", "violation"), [("receiver", "silently dead"), ("sender", "silently dead")]
 )
 def test_a_session_that_goes_on_without_a_worker_is_noticed(
     worker: str, violation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(links, "_vital", _alone)
+    monkeypatch.setattr(SessionCore, "worker_lost", lambda self, name: None)
     case = SCENARIOS["a_text_turn"]
     report = cancel_everywhere(
         case.on(), actions=[f"cancel({worker})"], repeat=1, verify=case.verify, check=False
