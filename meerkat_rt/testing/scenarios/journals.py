@@ -13,7 +13,8 @@ from ...runtime import errors
 from ...runtime.limits import SessionLimits
 from ...runtime.ports import RestoredConversation, StoredMessage
 from ...transcript import TranscriptAuthority
-from .openai import read_out, scenarios_of, take
+from .bodies import read_out, take
+from .openai import scenarios_of
 from .stage import EndedEarly
 
 if TYPE_CHECKING:
