@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import pybase64
 
+from ...model.quick import unchecked
 from ...turn import ports
 from . import conversation, frames, ranges, responses
 from .frames import Malformed
@@ -78,30 +79,61 @@ def _delta(frame: bytes, event: type[ports.TextDelta | ports.TranscriptDelta]) -
 
 _DELTA = b'"delta":"'
 _BLANK = b'"delta":"~"'  # no base64
+_HEAD = b'{"type":"response.output_audio.delta","event_id":"'
+_HEAD_SIZE = len(_HEAD)
+_NAME = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-."
+_PLACES_KEPT = 1024
+
+_audio_delta_of = unchecked(ports.AudioDelta)
+# What stands around id and audio in the frames of one part of an answer, and what it says: the
+# response, the item, the content index.
+_places: dict[bytes, tuple[str, str, int]] = {}
 
 
 def _audio_delta(frame: bytes) -> Events:
-    # The audio is cut out and decoded where it stands, and the parser gets the rest.  The key and
-    # its quotes cannot be part of a string, where the quotes would be escaped; that it is the key
-    # of the outermost object shows when the parser finds the blank there.
+    # The audio is cut out and decoded where it stands, and the parser gets the rest.  It gets it
+    # once: the frames of one part differ in nothing else but their ids, of which we read none, and
+    # which cannot hide anything as long as they are made of harmless characters.
     start = frame.find(_DELTA)
     end = frame.find(b'"', start + 9)
-    if start < 0 or end < 0:
-        return _any_audio_delta(frame)
+    id_end = frame.find(b'"', _HEAD_SIZE)
+    if (
+        id_end < start < end
+        and frame[:_HEAD_SIZE] == _HEAD
+        and not frame[_HEAD_SIZE:id_end].strip(_NAME)
+    ):
+        around = frame[id_end : start + 9] + frame[end:]  # with the key, which tells them apart
+        place = _places.get(around) or _place(frame, start, end, around)
+        if place is not None:
+            try:
+                data = _b64decode(frame[start + 9 : end], None, True)
+            except ValueError:  # an escape in the text, or whatever is wrong with it
+                return _any_audio_delta(frame)
+            if data:
+                return (_audio_delta_of(place[0], place[1], data, place[2]),)
+    return _any_audio_delta(frame)
+
+
+def _place(frame: bytes, start: int, end: int, around: bytes) -> tuple[str, str, int] | None:
+    """What the parser makes of a frame without its audio; None if that is nothing simple.
+
+    The key and its quotes cannot be part of a string, where the quotes would be escaped; that it is
+    the key of the outermost object shows when the parser finds the blank there.
+    """
     rest = frame[:start] + _BLANK + frame[end + 1 :]
     if rest.count(b'"delta"') != 1:
-        return _any_audio_delta(frame)
+        return None
     try:
         wire = _decode_audio(rest)
-        data = _b64decode(memoryview(frame)[start + 9 : end], validate=True)
-    except ValueError:  # an escape in the text, or whatever is wrong with it
-        return _any_audio_delta(frame)
-    if wire.delta != "~" or not (wire.response_id and wire.item_id and data):
-        return _any_audio_delta(frame)
-    index = wire.content_index
-    return (
-        ports.AudioDelta(wire.response_id, wire.item_id, data, ranges.index(index) if index else 0),
-    )
+    except msgspec.ValidationError:
+        return None
+    if wire.delta != "~" or not (wire.response_id and wire.item_id):
+        return None
+    place = wire.response_id, wire.item_id, ranges.index(wire.content_index)
+    if len(_places) >= _PLACES_KEPT:
+        _places.clear()
+    _places[around] = place
+    return place
 
 
 def _any_audio_delta(frame: bytes) -> Events:
@@ -113,7 +145,7 @@ def _any_audio_delta(frame: bytes) -> Events:
         raise Malformed("response_id or item_id: blank")
     if not wire.delta:
         return (ports.OutputProgress(response_id=wire.response_id),)
-    data = _b64decode(wire.delta, validate=True)
+    data = _b64decode(wire.delta, None, True)
     index = wire.content_index
     return (
         ports.AudioDelta(wire.response_id, wire.item_id, data, ranges.index(index) if index else 0),
@@ -230,6 +262,14 @@ _HANDLERS: dict[bytes, Handler] = {
     **{name.encode(): _pass_on for name in PASSED_ON},
     **{name.encode(): _ignore for name in IGNORED},
 }
+# By what a frame begins with, up to the end of its type's name: one look into it, for servers that
+# write the type first, as all known ones do.
+_BEGINNINGS = {
+    start + name: handler
+    for name, handler in _HANDLERS.items()
+    for start in (b'{"type":"', b'{"type": "')
+}
+_SHORTEST = len(b'{"type": "')  # no name is empty, so that no quote is missed
 
 
 def decode(frame: bytes) -> Events:
@@ -237,18 +277,23 @@ def decode(frame: bytes) -> Events:
 
     Where a key stands twice in one object, JSON does not say which one counts, and neither do we.
     """
-    if frame.startswith(b'{"type":"'):
-        name = frame[9 : frame.find(b'"', 9)]
-    elif frame.startswith(b'{"type": "'):
-        name = frame[10 : frame.find(b'"', 10)]
-    else:
-        name = b""
     try:
-        handler = _HANDLERS.get(name)
-        if handler is None:
-            name = frames.type_of(frame).type.encode()
-            handler = _HANDLERS.get(name, _pass_on)
-        return handler(frame)
+        handler = _BEGINNINGS.get(frame[: frame.find(b'"', _SHORTEST)])
+        return _otherwise(frame) if handler is None else handler(frame)
     except (ValueError, RecursionError) as error:  # msgspec's and base64's errors are ValueErrors
-        what = name.decode(errors="replace")[:80] or "no type"
-        return (ports.ProtocolFault(message=f"{what}: {error}", raw=frame),)
+        return (ports.ProtocolFault(message=f"{_named(frame)}: {error}", raw=frame),)
+
+
+def _otherwise(frame: bytes) -> Events:
+    return _HANDLERS.get(frames.type_of(frame).type.encode(), _pass_on)(frame)
+
+
+def _named(frame: bytes) -> str:
+    """The type of a malformed frame, as far as it has one."""
+    begun = frame[: frame.find(b'"', _SHORTEST)]
+    if begun in _BEGINNINGS:
+        return begun.split(b'"')[3].decode()
+    try:
+        return frames.type_of(frame).type[:80]
+    except (ValueError, RecursionError):
+        return "no type"
