@@ -20,10 +20,11 @@ from ..turn.machine import SessionMachine
 from .form import Verbatim, compact, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..model.conversation import JSON
     from ..turn.effects import MachineSettings, ToolSpec
+    from ..turn.ports import ProviderEvent
     from .redaction import Shapes
 
 INPUTS: Final = (
@@ -90,6 +91,11 @@ class RecordedMachine(SessionMachine):
         self._leaves = shapes or Verbatim()
         self._verdicts: list[str | None] = []
         super().__init__(attrs.evolve(settings, tools=self._judged(settings.tools)))
+
+    def observe_all(self, events: Iterable[ProviderEvent], now: float) -> None:
+        """Each event is an input of its own."""
+        for event in events:
+            self.observe(event, now)
 
     def _judged(self, specs: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
         if self._shapes is not None:

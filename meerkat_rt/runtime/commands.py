@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import trio
@@ -22,7 +22,7 @@ from .core import ResponseRequest
 from .tools import advertised
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from ..model.conversation import JSON, Message, Usage
     from ..model.events import RealtimeSessionEvent
@@ -421,11 +421,8 @@ class SessionCommands:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> RealtimeSessionEvent:
-        event = await self._core.events.get()
-        if event is None:
-            raise StopAsyncIteration
-        return event
+    def __anext__(self) -> Coroutine[Any, Any, RealtimeSessionEvent]:
+        return self._core.events.following()  # as it is: a coroutine around it costs every event
 
     # ---------------------------------------------------------------- end
 

@@ -218,9 +218,7 @@ class SessionCore:
 
     def observe(self, events: list[ProviderEvent], now: float) -> None:
         """One batch of provider events."""
-        observe = self.machine.observe
-        for event in events:
-            observe(event, now)
+        self.machine.observe_all(events, now)
         self.step()
 
     def _apply(
@@ -475,7 +473,7 @@ class SessionCore:
     # ---------------------------------------------------------------- timer
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
+        if self._timer is not None and self.machine.deadlines_changed:
             deadline = self.machine.next_deadline
             if deadline != self._deadline:
                 self._deadline = deadline

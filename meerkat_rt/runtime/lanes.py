@@ -6,7 +6,7 @@ Both belong to the session, not to a connection, and are touched only in synchro
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import attrs
 import trio
@@ -250,6 +250,7 @@ class _Waiting:
     dead: bool = False
 
 
+@final
 @attrs.define(eq=False)
 class _Audio:
     """The place of one output chunk; the chunk itself may be dropped for lack of reading."""
@@ -324,13 +325,14 @@ class EventLane:
 
     def put(self, events: Iterable[RealtimeSessionEvent]) -> None:
         """Queue events and wake the reader once.  They are queued even when the lane overflows."""
-        append = self._queue.append
+        control = 0
         for event in events:
             if type(event) is OutputAudioChunk:
                 self._put_audio(event)
             else:
-                append(event)
-                self._control += 1
+                self._queue.append(event)
+                control += 1
+        self._control += control
         self._readable.set()
 
     def _put_audio(self, event: OutputAudioChunk) -> None:
@@ -422,12 +424,20 @@ class EventLane:
     # ---------------------------------------------------------------- reading
 
     async def get(self) -> RealtimeSessionEvent | None:
-        """The next event; None after a clean end.
+        """The next event; None after a clean end.  For the rest see `following`."""
+        try:
+            return await self.following()
+        except StopAsyncIteration:
+            return None
+
+    async def following(self) -> RealtimeSessionEvent:
+        """The next event.
 
         A checkpoint: a full one at least every 128 events and whenever the lane is empty, otherwise
         only a look for a cancellation.  Cancel-safe: a cancelled read loses nothing.
 
         Raises:
+            StopAsyncIteration: the session has ended, and not by a failure.
             trio.BusyResourceError: another task is reading.
             LlmError: the session failed; the same error on every read.
         """
@@ -435,11 +445,19 @@ class EventLane:
             raise trio.BusyResourceError("another task is reading this session's events")
         if self._queue and self._since_yield < _EVENTS_PER_YIELD:
             await trio.lowlevel.checkpoint_if_cancelled()
-            event = self._pop()
+            entry = self._queue.popleft()
+            if type(entry) is not _Audio:
+                self._control -= 1
+                event: RealtimeSessionEvent | None = entry
+            else:
+                event = self._taken(entry) or self._pop()
             if event is not None:
                 self._since_yield += 1
                 return event
-        return await self._wait()
+        event = await self._wait()
+        if event is None:
+            raise StopAsyncIteration
+        return event
 
     async def _wait(self) -> RealtimeSessionEvent | None:
         self._busy = True
@@ -467,18 +485,29 @@ class EventLane:
         queue = self._queue
         while queue:
             entry = queue.popleft()
-            if not isinstance(entry, _Audio):
+            if type(entry) is not _Audio:
                 self._control -= 1
                 return entry
-            event = entry.event
-            if event is None:
-                self._holes -= 1
-            elif isinstance(event, MediaGap):
-                self._gap = None
+            if (event := self._taken(entry)) is not None:
                 return event
-            else:
-                self._audio.popleft()
-                if self._uncount(event, entry.response):
-                    self._on_audio(event)
-                    return event
         return None
+
+    def _taken(self, place: _Audio) -> OutputAudioChunk | MediaGap | None:
+        """What the reader gets from a place that has left the queue, if anything."""
+        event = place.event
+        if type(event) is OutputAudioChunk:
+            self._audio.popleft()
+            response, size = place.response, len(event.chunk.data)
+            if response.dead:
+                self._dead_bytes -= size
+                return None
+            self._audio_bytes -= size
+            response.bytes -= size
+            if not response.bytes:
+                self._live.pop(event.response_id, None)
+            self._on_audio(event)
+        elif event is None:
+            self._holes -= 1
+        else:
+            self._gap = None
+        return event

@@ -277,9 +277,8 @@ async def receive(core: SessionCore, link: Link) -> None:
             if start:
                 await trio.lowlevel.checkpoint()
             decode = link.codec.decode  # a new one after `Link.speak`
-            events: list[ProviderEvent] = []
-            for frame in batch[start : start + FRAMES_PER_STEP]:
-                events += decode(frame)
+            frames = batch[start : start + FRAMES_PER_STEP]
+            events = [event for frame in frames for event in decode(frame)]
             if core.link is link:
                 core.observe(events, trio.current_time())
             else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 _FINAL_TEXT = 0x81  # RFC 6455 section 5.2: FIN, no reserved bit, opcode 1
 _MASKED = 0x80
+_TWO_BYTES = 0xFFFF  # the longest payload whose length takes two
 _EXTENDED = {126: 2, 127: 8}  # bytes of the length that follow a header which says so
 
 
@@ -99,7 +100,11 @@ class FrameScanner:
         """
         size = len(data)
         limit = -1 if self.fragmented else self._max_size
-        while size - position >= 2:
+        while True:
+            if limit >= _TWO_BYTES:
+                position = _ordinary(data, position, messages)
+            if size - position < 2:
+                break
             length = data[position + 1]
             if length < 126:
                 start = position + 2
@@ -127,6 +132,25 @@ class FrameScanner:
             return position
         self._missing = 1 if position < size else 0
         return position
+
+
+def _ordinary(data: bytes, position: int, messages: list[bytes]) -> int:
+    """Take whole frames of the most ordinary kind: final text in ASCII, two bytes of length.
+
+    Returns where the first frame begins that is not of that kind or not whole.
+    """
+    size = len(data)
+    while size - position > 4 and data[position + 1] == 126 and data[position] == _FINAL_TEXT:
+        start = position + 4
+        end = start + (data[position + 2] << 8 | data[position + 3])
+        if end > size:
+            break
+        payload = data[start:end]
+        if not payload.isascii():
+            break
+        messages.append(payload)
+        position = end
+    return position
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -12,13 +12,16 @@ Key: TypeAlias = tuple[str, str]
 class Deadlines:
     """Absolute times by key.
 
-    Setting a key again replaces its time; equal times expire in the order of setting.
+    Setting a key again replaces its time; equal times expire in the order of setting.  `changed`:
+    something has been set or cancelled since `next` was asked for, which a session does not do once
+    an event.
     """
 
     def __init__(self) -> None:
         self._current: dict[Key, tuple[float, int]] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._turn = 0
+        self.changed = False
 
     def __len__(self) -> int:
         return len(self._current)
@@ -28,6 +31,7 @@ class Deadlines:
 
     def set(self, key: Key, when: float) -> None:
         """Expire `key` at `when`."""
+        self.changed = True
         self._turn += 1
         self._current[key] = (when, self._turn)
         heapq.heappush(self._heap, (when, self._turn, key))
@@ -39,16 +43,22 @@ class Deadlines:
 
     def cancel(self, key: Key) -> None:
         """Forget `key`; harmless if it is not set."""
-        self._current.pop(key, None)
+        if self._current.pop(key, None) is not None:
+            self.changed = True
 
     def clear(self) -> None:
         """Forget everything."""
+        self.changed = True
         self._current.clear()
         self._heap.clear()
 
     @property
     def next(self) -> float | None:
         """The earliest time, or None."""
+        self.changed = False
+        return self._first()
+
+    def _first(self) -> float | None:
         heap = self._heap
         while heap:
             when, turn, key = heap[0]
@@ -59,9 +69,10 @@ class Deadlines:
 
     def pop_due(self, now: float) -> Key | None:
         """Remove and return the earliest key whose time has come, or None."""
-        when = self.next
+        when = self._first()
         if when is None or when > now:
             return None
+        self.changed = True
         key = heapq.heappop(self._heap)[2]
         del self._current[key]
         return key

@@ -392,7 +392,9 @@ class Hearing:
         part = self.ledger.get(item_id, content_index)
         if part is not None:
             self.ledger.deliver(part, n_bytes, now)
-            self._moved(part, now)
+            # While some of it waits to be taken, nobody can tell when it will have been heard.
+            if part.delivered >= part.received or not part.unheard:
+                self._moved(part, now)
 
     def dropped(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
         """Audio was dropped before the application took it: it will not be heard."""

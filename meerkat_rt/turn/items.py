@@ -8,7 +8,7 @@ from ..model.transcript import ItemObserved, ItemSkipped, RealtimeTranscriptRole
 from .context import SEED_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .context import Context
 
@@ -30,6 +30,8 @@ class ItemMemory:
         self.tail: str | None = None  # the newest item, None before the first
         self._seeds: set[str] = set()
         self._previous: dict[str, str] = {}
+        # The first predecessor that was reported for an unsettled item, or None.  Every delta asks.
+        self.previous: Callable[[str], str | None] = self._previous.get
         self._arrived_after: dict[str, str] = {}  # for items whose predecessor is not reported
         self._owner: dict[str, str] = {}  # assistant item -> response id
         self._gaps: dict[str, None] = {}
@@ -50,10 +52,6 @@ class ItemMemory:
     def is_seed(self, item_id: str | None) -> bool:
         """The session was seeded with this item."""
         return item_id is not None and (item_id in self._seeds or item_id.startswith(SEED_PREFIX))
-
-    def previous(self, item_id: str) -> str | None:
-        """The first predecessor that was reported for an unsettled item."""
-        return self._previous.get(item_id)
 
     def owner(self, item_id: str) -> str | None:
         """The response that an unsettled assistant item belongs to."""

@@ -103,6 +103,11 @@ class SessionMachine:
         return self._ctx.deadlines.next
 
     @property
+    def deadlines_changed(self) -> bool:
+        """Whether `next_deadline` may say something else than at the last look at it."""
+        return self._ctx.deadlines.changed
+
+    @property
     def usage(self) -> Usage:
         """Tokens of all responses that have ended."""
         return self._output.usage
@@ -175,6 +180,13 @@ class SessionMachine:
         """The provider said something.  Never raises for what it says."""
         if not self._closed:
             self._on[type(event)](event, now)
+
+    def observe_all(self, events: Iterable[ProviderEvent], now: float) -> None:
+        """The provider said all this at once: `observe`, for each."""
+        if not self._closed:
+            on = self._on
+            for event in events:
+                on[type(event)](event, now)
 
     def timer(self, now: float) -> None:
         """Let what is due by `now` expire."""

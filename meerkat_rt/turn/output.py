@@ -23,7 +23,7 @@ from ..model.transcript import (
     RealtimeTranscriptRole,
 )
 from .playback import Part
-from .ports import ItemKind, ResponseBegan, ResponseStatus
+from .ports import ItemKind, ResponseBegan, ResponseStatus, TextDelta, TranscriptDelta
 from .records import OutputItem, Response, ResponsePhase, ResponseTrigger
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
         OutputItemEnded,
         OutputProgress,
         ResponseEnded,
-        TextDelta,
         TextDone,
         ToolCalled,
-        TranscriptDelta,
         TranscriptDone,
     )
     from .responses import ResponseSlot
@@ -168,25 +166,24 @@ class OutputSide:
         part = response.parts.get((event.item_id, event.content_index)) or self._new_part(
             response, event.item_id, event.content_index
         )
-        if not part.cut:
-            part.deltas.append(event.delta)
-            self._spoken(response, event.event_id, event.item_id, event.content_index, event.delta)
-
-    def _spoken(
-        self, response: Response, event_id: str, item_id: str, content_index: int, delta: str
-    ) -> None:
-        previous = self._items.previous(item_id)
-        self._ctx.events.append(
-            _spoken_delta(response.id, event_id, item_id, previous, content_index, delta)
+        if part.cut:
+            return
+        item_id, delta = event.item_id, event.delta
+        part.deltas.append(delta)
+        told = (
+            response.id,
+            event.event_id,
+            item_id,
+            self._items.previous(item_id),
+            event.content_index,
+            delta,
         )
+        self._ctx.events.append(_spoken_delta(*told))
         if response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
-            if not delta:
-                return
-            item.text = True
-            self._ctx.transcript.append(
-                _spoken_words(response.id, event_id, item_id, previous, content_index, delta)
-            )
+            if delta:
+                item.text = True
+                self._ctx.transcript.append(_spoken_words(*told))
 
     def transcript_done(self, event: TranscriptDone, now: float) -> None:
         """The text of speech, for good.  What its deltas lacked comes first, as one more."""
@@ -200,7 +197,8 @@ class OutputSide:
         seen = part.text
         if len(event.text) > len(seen) and event.text.startswith(seen):
             missing = event.text[len(seen) :]
-            self._spoken(response, event.event_id, *key, missing)
+            more = TranscriptDelta(event.event_id, response.id, event.item_id, missing, key[1])
+            self.transcript_delta(more, now)
         if event.text:
             part.deltas = [event.text]
         self._ctx.events.append(
@@ -243,24 +241,22 @@ class OutputSide:
         written = response.written.get(key)
         if written is None:
             written = response.written[key] = []
-        written.append(event.delta)
-        self._wrote(response, event.event_id, event.item_id, event.content_index, event.delta)
-
-    def _wrote(
-        self, response: Response, event_id: str, item_id: str, content_index: int, delta: str
-    ) -> None:
-        previous = self._items.previous(item_id)
-        self._ctx.events.append(
-            _written_delta(response.id, event_id, item_id, previous, content_index, delta)
+        item_id, delta = event.item_id, event.delta
+        written.append(delta)
+        told = (
+            response.id,
+            event.event_id,
+            item_id,
+            self._items.previous(item_id),
+            event.content_index,
+            delta,
         )
+        self._ctx.events.append(_written_delta(*told))
         if response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
-            if not delta:
-                return
-            item.text = True
-            self._ctx.transcript.append(
-                _written_words(response.id, event_id, item_id, previous, content_index, delta)
-            )
+            if delta:
+                item.text = True
+                self._ctx.transcript.append(_written_words(*told))
 
     def text_done(self, event: TextDone, now: float) -> None:
         """The written text of a part, for good: what its deltas lacked comes as one more."""
@@ -271,8 +267,9 @@ class OutputSide:
         seen = "".join(response.written.get(key, ()))
         if len(event.text) > len(seen) and event.text.startswith(seen):
             missing = event.text[len(seen) :]
-            response.written.setdefault(key, []).append(missing)
-            self._wrote(response, event.event_id, *key, missing)
+            self.text_delta(
+                TextDelta(event.event_id, response.id, event.item_id, missing, key[1]), now
+            )
 
     def _new_part(self, response: Response, item_id: str, content_index: int) -> Part:
         part = Part(response.id, item_id, content_index)

@@ -77,6 +77,11 @@ class PlaybackLedger:
         self._rate = fmt.bytes_per_second
         self._parts: dict[tuple[str, int], Part] = {}
         self._played_until = 0.0
+        # The part that the application takes, when it last did, and until when what it has taken
+        # plays, with all that plays before it: what joins it until then need not move the position.
+        self._taken: Part | None = None
+        self._taken_at = 0.0
+        self._taken_until = 0.0
         self.reported = False  # the application tells where it is; nothing is estimated any more
 
     def __len__(self) -> int:
@@ -104,7 +109,9 @@ class PlaybackLedger:
         """Forget the part; harmless if it is not there."""
         key = (part.item_id, part.content_index)
         if self._parts.get(key) is part:
+            self.advance(self._taken_at)  # what it has played until then, no other part plays
             del self._parts[key]
+            self._taken = None
 
     def ms(self, n_bytes: float) -> int:
         """Whole milliseconds of that much audio."""
@@ -135,13 +142,30 @@ class PlaybackLedger:
 
     def deliver(self, part: Part, n_bytes: int, now: float) -> None:
         """The application took that much of the part."""
-        self.advance(now)
-        delivered = part.delivered + n_bytes
-        part.delivered = min(part.received, delivered)
+        if part is not self._taken or now >= self._taken_until:
+            self.advance(now)
+            self._taken = part
+            self._taken_until = now + self._waiting(part) / self._rate
+        left = part.received - part.delivered
+        if n_bytes > left:
+            n_bytes = left
+        part.delivered += n_bytes
+        self._taken_at = now
+        self._taken_until += n_bytes / self._rate
+
+    def _waiting(self, last: Part) -> float:
+        """Bytes that the application has and that are still to be played, up to those of `last`."""
+        waiting = 0.0
+        for part in self._parts.values():
+            waiting += part.delivered - part.heard
+            if part is last:
+                break
+        return waiting
 
     def skip(self, part: Part, n_bytes: int, now: float) -> None:
         """That much of the part was dropped and will never be played."""
         self.advance(now)
+        self._taken = None
         part.delivered = min(part.received, part.delivered + n_bytes)
         part.heard = max(part.heard, min(float(part.delivered), part.heard + n_bytes))
 
@@ -152,6 +176,7 @@ class PlaybackLedger:
         """
         self.advance(now)
         self.reported = True
+        self._taken = None
         for earlier in self._parts.values():
             if earlier is part:
                 break

@@ -86,3 +86,24 @@ def test_it_behaves_like_a_sorted_list(script):
             lines = [line for line in lines if not due or line != due[0]]
         assert deadlines.next == (float(min(lines)[0]) if lines else None)
         assert len(deadlines) == len(lines)
+
+
+def test_it_says_whether_another_look_is_worth_it():
+    deadlines = Deadlines()
+    assert not deadlines.changed
+    deadlines.set(("a", ""), 2.0)
+    assert deadlines.changed
+    assert deadlines.next == 2.0
+    assert not deadlines.changed
+    deadlines.cancel(("b", ""))  # was not set
+    assert deadlines.pop_due(1.0) is None
+    assert not deadlines.changed
+    deadlines.cancel(("a", ""))
+    assert deadlines.changed
+    deadlines.set(("a", ""), 3.0)
+    assert deadlines.next == 3.0
+    assert deadlines.pop_due(3.0) == ("a", "")
+    assert deadlines.changed
+    assert deadlines.next is None
+    deadlines.clear()
+    assert deadlines.changed

@@ -226,3 +226,46 @@ def test_positions_only_grow_and_never_pass_what_came(script):
         for part, (delivered, heard) in zip(parts, before, strict=True):
             assert delivered <= part.delivered <= part.received
             assert heard <= part.heard <= part.received
+
+
+class Impatient(PlaybackLedger):
+    """Moves the position with everything that is taken, needed or not."""
+
+    def deliver(self, part: Part, n_bytes: int, now: float) -> None:
+        self.advance(now)
+        part.delivered = min(part.received, part.delivered + n_bytes)
+
+
+takes = st.tuples(st.just("deliver"), st.integers(0, 2), st.integers(0, 2 * SECOND))
+others = st.tuples(st.sampled_from(["skip", "remove", "look"]), st.integers(0, 2), st.just(SECOND))
+
+
+@QUICK
+@given(st.lists(st.tuples(st.floats(0, 2, width=16), takes | takes | others), max_size=30))
+def test_a_position_that_nobody_looks_at_need_not_move(script):
+    ledgers = []
+    for made in (PlaybackLedger(FMT), Impatient(FMT)):
+        parts = [Part("R", f"A{number}", 0, received=9 * SECOND) for number in range(3)]
+        for part in parts:
+            made.add(part)
+        ledgers.append((made, parts))
+    now = 0.0
+    for later, (what, which, n_bytes) in script:
+        now += later
+        heard = []
+        for ledger, parts in ledgers:
+            part = parts[which]
+            if what == "remove":
+                ledger.remove(part)
+            elif ledger.get(part.item_id, 0) is None:
+                continue
+            elif what == "look":
+                heard.append([round(one.heard) for one in parts if ledger.plan({"R"}, now)])
+            else:
+                getattr(ledger, what)(part, n_bytes, now)
+        assert heard[1:] == heard[:-1]
+    for ledger, _ in ledgers:
+        ledger.advance(now)
+    (_, lazy), (_, eager) = ledgers
+    assert [(p.delivered, p.received) for p in lazy] == [(p.delivered, p.received) for p in eager]
+    assert all(abs(a.heard - b.heard) <= 2.0 for a, b in zip(lazy, eager, strict=True))

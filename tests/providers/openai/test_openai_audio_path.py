@@ -99,3 +99,73 @@ def test_any_frame(fields: dict[str, object], cut: int | None) -> None:
     whole = frame(**fields)
     damaged = whole if cut is None else whole[: 40 + cut]
     assert by_the_decoder(damaged) == by_whole_parse(damaged)
+
+
+# ---------------------------------------------------------------- what was seen before
+
+
+def live(around: str, event_id: str = "event_1", sound: str = SOUND, tail: str = "}") -> bytes:
+    head = f'{{"type":"{KIND}","event_id":"{event_id}"'
+    return f'{head},{around}"delta":"{sound}"{tail}'.encode()
+
+
+PLACE = '"response_id":"r","item_id":"i","output_index":0,"content_index":0,'
+
+
+@pytest.fixture
+def known():
+    """The frames of a part have been seen."""
+    decoding._places.clear()
+    (event,) = decoding.decode(live(PLACE))
+    assert isinstance(event, ports.AudioDelta)
+    assert len(decoding._places) == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        live(PLACE, "event_2"),
+        live(PLACE, ""),
+        live(PLACE, 'e","response_id":"other'),
+        live(PLACE, "e\\u0031"),
+        live(PLACE, "e\\"),
+        live(PLACE, "e\n"),
+        live(PLACE, "é"),
+        live(PLACE, sound=""),
+        live(PLACE, sound="~"),
+        live(PLACE, sound="AAA"),
+        live(PLACE, sound="AA\\nAA"),
+        live(PLACE, tail=""),
+        live(PLACE, tail=',"response_id":"x"}'),
+        live(PLACE, tail=',"delta":"AAAA"}'),
+        live(PLACE, tail='}{"x":1}'),
+        live(PLACE.replace('"i"', '"j"')),
+        live(PLACE.replace('"r"', '""')),
+        live(PLACE.replace("0,", "-1,")),
+        live(PLACE.replace('"content_index":0', '"content_index":9999999999999999999')),
+        live("", tail="," + PLACE[:-1] + "}"),
+        live('"response_id":"r",', tail=',"item_id":"i","output_index":0,"content_index":0}'),
+        live(PLACE)[: -len(SOUND)],
+    ],
+)
+@pytest.mark.usefixtures("known")
+def test_a_frame_that_looks_like_one_before_means_what_it_says(frame: bytes) -> None:
+    assert by_the_decoder(frame) == by_whole_parse(frame)
+    assert by_the_decoder(frame) == by_whole_parse(frame)  # now that this one has been seen too
+
+
+def test_where_the_audio_stood_is_part_of_what_was_seen() -> None:
+    """The same bytes around the audio, cut at another place, are another frame: a broken one."""
+    decoding._places.clear()
+    tail = ',"x":"delta","y":"B"}'
+    assert isinstance(decoding.decode(live(PLACE, tail=tail))[0], ports.AudioDelta)
+    moved = live(PLACE + '"delta":"",' + tail[1:-5], tail="B" + '"}')
+    assert by_the_decoder(moved) == by_whole_parse(moved)
+
+
+def test_what_was_seen_is_bounded() -> None:
+    for number in range(3 * decoding._PLACES_KEPT):
+        (event,) = decoding.decode(live(PLACE.replace('"i"', f'"i{number}"')))
+        assert isinstance(event, ports.AudioDelta)
+        assert event.item_id == f"i{number}"
+        assert 0 < len(decoding._places) <= decoding._PLACES_KEPT
