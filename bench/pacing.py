@@ -1,7 +1,9 @@
 """Delivery at the pace of a conversation: many sessions, one event a wake-up.
 
 The server writes the time of sending into each event's id; the clock is the same for all processes
-of a machine.  Run as a process of its own: `python -m bench.pacing SUBJECT URL SESSIONS`.
+of a machine.  All subjects of a scenario are connected at once, each in a process of its own, and
+have their turns; a turn is a repetition.  A subject is run as
+`python -m bench.pacing SUBJECT URL SESSIONS`.
 """
 
 from __future__ import annotations
@@ -17,38 +19,48 @@ from pathlib import Path
 from typing import Any
 
 ID = b'"event_id":"event_'
-TIMEOUT = 60
+TIMEOUT = 120
+GAP = 200_000_000  # nanoseconds of silence that part one turn from the next
+Measured = dict[str, list[float]]
 
 
 class Clock:
-    """Latencies of all sessions, and the CPU from the first event to the last."""
+    """Latencies of all sessions by turn, and the CPU from a turn's first event to its last."""
 
-    def __init__(self, sessions: int) -> None:
-        self._open = sessions
-        self.latencies: list[int] = []
-        self._cpu = self._last = 0.0
-
-    def opened(self) -> None:
-        """One more session waits for events."""
-        self._open -= 1
-        if not self._open:
-            self._cpu = time.process_time()
+    def __init__(self) -> None:
+        self._turns: list[list[int]] = []
+        self._cpu: list[float] = []
+        self._latencies: list[int] = []
+        self._last = 0
+        self._start = self._now = 0.0
 
     def came(self, event_id: str) -> None:
         """An event has reached the application."""
-        self.latencies.append(time.monotonic_ns() - int(event_id[6:]))
-        if len(self.latencies) % 100 == 0:  # closing the sessions does not count
-            self._last = time.process_time()
+        now, sent = time.monotonic_ns(), int(event_id[6:])
+        if sent - self._last > GAP:
+            self._turn()
+        self._last = sent
+        self._latencies.append(now - sent)
+        if len(self._latencies) % 100 == 0:
+            self._now = time.process_time()
 
-    def found(self) -> dict[str, float]:
-        """Microseconds, of CPU an event and of latency."""
+    def _turn(self) -> None:
+        counted = len(self._latencies) // 100 * 100
+        if counted:
+            self._turns.append(self._latencies)
+            self._cpu.append((self._now - self._start) / counted * 1e6)
+        self._latencies = []
+        self._start = time.process_time()
+
+    def found(self) -> Measured:
+        """Microseconds, of CPU an event and of latency, turn by turn."""
         from .percentiles import percentile
 
-        cpu = self._last - self._cpu
+        self._turn()
         return {
-            "cpu_us": cpu / (len(self.latencies) // 100 * 100) * 1e6,
-            "p50_us": percentile(self.latencies, 0.5) / 1000,
-            "p99_us": percentile(self.latencies, 0.99) / 1000,
+            "cpu_us": self._cpu,
+            "p50_us": [percentile(turn, 0.5) / 1000 for turn in self._turns],
+            "p99_us": [percentile(turn, 0.99) / 1000 for turn in self._turns],
         }
 
 
@@ -65,16 +77,15 @@ def meerkat(url: str, sessions: int) -> Clock:
         open_session,
     )
 
-    clock = Clock(sessions)
+    clock = Clock()
     config = RealtimeSessionOpenConfig(
-        RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="bench-1")
+        RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="bench-1-meerkat")
     )
 
     async def one() -> None:
         provider = OpenAIRealtime(api_key="bench", base_url=url)
         async with open_session(config, provider=provider) as session:
             await session.create_response()
-            clock.opened()
             async for event in session:
                 match event:
                     case events.OutputAudioTranscriptDeltaForItem():
@@ -98,14 +109,13 @@ def transport(url: str, sessions: int) -> Clock:
 
     from meerkat_rt.transport import WebSocketTarget, connector
 
-    clock = Clock(sessions)
+    clock = Clock()
 
     async def one(nursery: Any) -> None:
-        target = WebSocketTarget(url=f"{url}?model=bench-1")
+        target = WebSocketTarget(url=f"{url}?model=bench-1-transport")
         connection = await connector("websockets").connect(target, nursery=nursery)
         await connection.receive()
         await connection.send([b'{"type":"response.create"}'])
-        clock.opened()
         while True:
             for message in await connection.receive():
                 if b'.delta"' in message[:60]:
@@ -129,13 +139,12 @@ def openai(url: str, sessions: int) -> Clock:
     """The `openai` client."""
     from openai import AsyncOpenAI
 
-    clock = Clock(sessions)
+    clock = Clock()
     client = AsyncOpenAI(api_key="bench", websocket_base_url=url.removesuffix("/realtime"))
 
     async def one() -> None:
-        async with client.realtime.connect(model="bench-1") as connection:
+        async with client.realtime.connect(model="bench-1-openai") as connection:
             await connection.response.create()
-            clock.opened()
             async for event in connection:
                 if event.type == "response.output_audio_transcript.delta":
                     clock.came(event.event_id)
@@ -158,59 +167,81 @@ SCENARIOS = {
     "1000 x 10/s": (1000, 10.0, False, ("transport", "meerkat")),
     "100 x 50/s, TLS": (100, 50.0, True, ("transport", "meerkat", "openai")),
 }
+QUICK = tuple(SCENARIOS)[1:]  # those that have a target
+
+
+def steps(names: tuple[str, ...], rounds: int) -> int:
+    """How often `run` will call `step`."""
+    return len(names)
 
 
 def run(
-    where: Path, *, repetitions: int, seconds: float, step: Callable[[str], None]
-) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Every scenario, its subjects in turn, `repetitions` times."""
+    where: Path,
+    *,
+    names: tuple[str, ...] = tuple(SCENARIOS),
+    rounds: int,
+    seconds: float,
+    step: Callable[[str], None],
+) -> dict[str, dict[str, Measured]]:
+    """These scenarios; in each, every subject has `rounds` turns of `seconds`."""
     from .certificates import certificate
     from .peers import SUBJECTS, interpreter
-    from .server import Pace, serving
-    from .workloads import WORKLOADS
 
     peer = next(subject for subject in SUBJECTS if subject.name == "openai")
     pythons = {"openai": interpreter(peer, where)}
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    found: dict[str, dict[str, Measured]] = {}
     with certificate() as tls:
-        for scenario, (sessions, rate, secure, subjects) in SCENARIOS.items():
+        for scenario in names:
+            step(f"paced: {scenario}")
+            *_, secure, subjects = SCENARIOS[scenario]
             if secure and tls is None:
                 continue
-            row = found.setdefault(scenario, {})
-            pace = Pace(sessions=sessions, rate=rate, seconds=seconds)
-            with serving(
-                WORKLOADS["transcript"], pace=pace, certificate=tls if secure else None
-            ) as url:
-                for _ in range(repetitions):
-                    for subject in subjects:
-                        python = pythons.get(subject, Path(sys.executable))
-                        if python is None:
-                            continue
-                        step(f"{scenario}: {subject}")
-                        ca = None if tls is None else tls.authority
-                        for what, value in _measure(python, subject, url, sessions, ca).items():
-                            row.setdefault(subject, {}).setdefault(what, []).append(value)
+            here = {subject: pythons.get(subject, Path(sys.executable)) for subject in subjects}
+            installed = {name: python for name, python in here.items() if python is not None}
+            found[scenario] = _scenario(scenario, installed, rounds, seconds, tls)
     return found
 
 
-def _measure(
-    python: Path, subject: str, url: str, sessions: int, authority: str | None
-) -> dict[str, float]:
+def _scenario(
+    scenario: str, pythons: dict[str, Path], rounds: int, seconds: float, tls: Any
+) -> dict[str, Measured]:
+    from .server import Pace, serving
+    from .workloads import WORKLOADS
+
+    sessions, rate, secure, _ = SCENARIOS[scenario]
+    pace = Pace(
+        sessions=sessions, rate=rate, seconds=seconds, rounds=rounds, groups=tuple(pythons)
+    )
     root = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    if authority is not None:
-        environment["SSL_CERT_FILE"] = authority
-    done = subprocess.run(
-        [python, "-m", "bench.pacing", subject, url, str(sessions)],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=True,
-    )
-    measured: dict[str, float] = json.loads(done.stdout)
-    return measured
+    if secure:
+        environment["SSL_CERT_FILE"] = tls.authority
+    found = {}
+    with serving(
+        WORKLOADS["transcript"], pace=pace, certificate=tls if secure else None
+    ) as url:
+        processes = {
+            subject: subprocess.Popen(
+                [python, "-m", "bench.pacing", subject, url, str(sessions)],
+                cwd=root,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            for subject, python in pythons.items()
+        }
+        try:
+            for subject, process in processes.items():
+                said, _ = process.communicate(timeout=TIMEOUT)
+                found[subject] = json.loads(said)
+        except (subprocess.TimeoutExpired, ValueError):
+            # One that fails leaves the server waiting for it, and so all of them.
+            return {}
+        finally:
+            for process in processes.values():
+                process.kill()
+                process.communicate()
+    return found
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ what the URL asks for.  The model's name says how much: `bench-64` is 64 units.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -28,16 +29,22 @@ from websockets.server import ServerProtocol
 from . import frames
 from .workloads import Workload
 
-_MODEL = re.compile(r"bench-(\d+)")
+_MODEL = re.compile(r"bench-(\d+)(?:-([a-z]+))?")
+PAUSE = 0.3  # seconds between two turns of a paced delivery
 
 
 @attrs.frozen(kw_only=True)
 class Pace:
-    """Deliver to `sessions` connections at once, `rate` events a second each, for `seconds`."""
+    """Deliver to `sessions` connections at once, `rate` events a second each, for `seconds`.
+
+    To those of each of `groups` in turn, `rounds` times.  The model's name ends in the group's.
+    """
 
     sessions: int
     rate: float
     seconds: float
+    rounds: int
+    groups: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +63,7 @@ class _Client:
     sock: socket.socket
     prepare: Callable[[int], object]
     units: int = 1
+    group: str = ""
     protocol: ServerProtocol = attrs.field(factory=lambda: ServerProtocol(max_size=None))
 
     def flush(self) -> None:
@@ -81,7 +89,8 @@ class _Client:
                 if isinstance(event, Request):
                     self.protocol.send_response(self.protocol.accept(event))
                     asked = _MODEL.search(event.path)
-                    self.units = int(asked[1]) if asked else 1
+                    if asked:
+                        self.units, self.group = int(asked[1]), asked[2] or ""
                     self.prepare(self.units)
                     self.say(frames.session_created())
                 elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
@@ -139,21 +148,26 @@ class _Burst:
 
 
 class _Paced:
-    """Deltas of one endless response to each connection, with the time of sending in their id."""
+    """Deltas of one endless response to each connection, with the time of sending in their id.
+
+    The groups of `Pace` have their turns, one after the other and again, so that whatever slows the
+    machine slows each of them; while one is served, the others idle.
+    """
 
     def __init__(self, workload: Workload, pace: Pace) -> None:
         self._pace = pace
         messages = list(workload.messages(1))
         deltas = [index for index, message in enumerate(messages) if b'.delta"' in message[:60]]
         self._head = messages[: deltas[0]]
-        self._delta = messages[deltas[0]]
+        self._delta = bytearray(_framed(messages[deltas[0]]))
+        self._at = self._delta.index(b':"event_') + len(b':"event_')
         # Without the whole text, which would be another one than that of the deltas.
         self._tail = [
             message
             for message in messages[deltas[-1] + 1 :]
             if b'transcript.done"' not in message[:60]
         ]
-        self._ready: list[_Client] = []
+        self._ready: dict[str, list[_Client]] = {group: [] for group in pace.groups}
         self._changed = threading.Condition()
 
     def prepare(self, units: int) -> None:
@@ -165,43 +179,42 @@ class _Paced:
             return
         client.sock.sendall(b"".join(map(_framed, self._head)))
         with self._changed:
-            self._ready.append(client)
+            self._ready[client.group].append(client)
             self._changed.notify_all()
         client.until_response()
 
     def run(self) -> None:
-        """Wait for all connections, deliver, and begin again."""
+        """Wait for all connections, and deliver."""
         pace = self._pace
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: len(self._ready) >= pace.sessions)
-                clients, self._ready = self._ready, []
-            time.sleep(0.5)  # let the last of them settle
-            self._deliver(clients)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: all(len(ready) >= pace.sessions for ready in self._ready.values())
+            )
+        time.sleep(0.5)  # let the last of them settle
+        for _ in range(pace.rounds):
+            for clients in self._ready.values():
+                self._deliver(clients)
+                time.sleep(PAUSE)
+        for clients in self._ready.values():
+            for client in clients:
+                self._send(client, b"".join(map(_framed, self._tail)))
 
     def _deliver(self, clients: list[_Client]) -> None:
-        pace = self._pace
-        frame = bytearray(_framed(self._delta))
-        at = frame.index(b':"event_') + len(b':"event_')
-        rounds = round(pace.rate * pace.seconds)
+        pace, frame, at = self._pace, self._delta, self._at
         step = 1 / (pace.rate * len(clients))
         start, sent = time.monotonic(), 0
-        for _ in range(rounds):
+        for _ in range(round(pace.rate * pace.seconds)):
             for client in clients:
                 wait = start + sent * step - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
                 frame[at : at + 16] = b"%016d" % time.monotonic_ns()
-                try:
-                    client.sock.sendall(frame)
-                except OSError:
-                    continue
+                self._send(client, frame)
                 sent += 1
-        for client in clients:
-            try:
-                client.sock.sendall(b"".join(map(_framed, self._tail)))
-            except OSError:
-                continue
+
+    def _send(self, client: _Client, data: bytes | bytearray) -> None:
+        with contextlib.suppress(OSError):  # it has gone: its own process says so
+            client.sock.sendall(data)
 
 
 def _framed(message: bytes) -> bytes:

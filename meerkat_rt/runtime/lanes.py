@@ -58,8 +58,9 @@ class Signal:
 
     async def wait(self) -> None:
         """Wait for the flag and take it down.  A checkpoint; cancelled, it leaves the flag up."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._set:
+        if self._set:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:  # to sleep is to look for a cancellation
             self._waiter = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)
         self._set = False

@@ -41,6 +41,16 @@ class FrameScanner:
         self._data = data
         self._position = 0
 
+    def whole(self, data: bytes) -> list[bytes] | None:
+        """The messages of a read that is ordinary frames and nothing else, as nearly all are.
+
+        None, and nothing has happened, if it is anything else: then it has to be fed.
+        """
+        if self._pieces or self._owed or self.fragmented or self._max_size < _TWO_BYTES:
+            return None
+        messages: list[bytes] = []
+        return messages if _ordinary(data, 0, messages) == len(data) else None
+
     def unparsed(self) -> bytes:
         """Everything that neither the library nor the caller has; the scanner forgets it."""
         left = b"".join([*self._pieces, self._data[self._position :]])

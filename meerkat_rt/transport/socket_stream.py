@@ -37,13 +37,9 @@ class WaitFirstStream(trio.abc.Stream):
         """
         size = RECEIVE_BUFFER if max_bytes is None else max_bytes
         if self._more:
-            data = await self._stream.receive_some(size)
-        else:
-            data = await self._wait_then_read(size)
-        self._more = len(data) == size
-        return data
-
-    async def _wait_then_read(self, size: int) -> bytes:
+            data: bytes = await self._stream.receive_some(size)
+            self._more = len(data) == size
+            return data
         descriptor = self._socket.fileno()
         while True:
             if descriptor < 0:
@@ -54,7 +50,9 @@ class WaitFirstStream(trio.abc.Stream):
             if self._socket.fileno() != descriptor:
                 raise trio.ClosedResourceError("this socket was closed")
             try:
-                return os.read(descriptor, size)
+                data = os.read(descriptor, size)
+                self._more = len(data) == size
+                return data
             except BlockingIOError:
                 continue  # a wake-up for nothing, which the kernel is free to give
             except OSError as error:

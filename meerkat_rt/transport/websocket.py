@@ -44,6 +44,8 @@ _BINARY = Opcode.BINARY
 _CONTINUATION = Opcode.CONT
 _PONG = Opcode.PONG
 
+_FEW = 4096  # bytes of a read that is likely to hold one frame, or a few
+
 _STATUS_LINE_BYTES = 16  # "HTTP/1.1 401 " and a little
 _END_OF_HEADERS = b"\r\n\r\n"
 
@@ -106,6 +108,8 @@ class WebSocketTransport(TransportCore[bytes]):
             # The library knows what still counts during a close, and which of its own mistakes the
             # peer has been told of.
             return self._feed_library(scanner.unparsed() + data)
+        if len(data) <= _FEW and (whole := scanner.whole(data)) is not None:
+            return whole
         messages: list[bytes] = []
         scanner.feed(data)
         while chunk := scanner.scan(messages):

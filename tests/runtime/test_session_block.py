@@ -142,7 +142,7 @@ def break_machine(session) -> None:
     def observe(event, now) -> None:
         raise ZeroDivisionError("a bug")
 
-    session._core.machine.observe = observe
+    session._core.machine.observe_all = observe
 
 
 async def hello_once(peer) -> None:
