@@ -30,6 +30,7 @@ from . import frames
 from .workloads import Workload
 
 _MODEL = re.compile(r"bench-(\d+)(?:-([a-z]+))?")
+_CREATED = b'{"type":"response.created"'
 PAUSE = 0.3  # seconds between two turns of a paced delivery
 
 
@@ -73,7 +74,8 @@ class _Client:
 
     def say(self, frame: frames.Frame) -> None:
         text = frames.dump(frame).replace(b"@EVENT@", b"server")
-        self.protocol.send_text(text)
+        if self.protocol.state is State.OPEN:  # a client that has its answer may be leaving
+            self.protocol.send_text(text)
 
     def until_response(self) -> frames.Frame | None:
         """Serve until a response is asked for; returns that request, None at the end."""
@@ -140,10 +142,15 @@ class _Burst:
             metadata = (request.get("response") or {}).get("metadata")
             if metadata:
                 # Clients know their own response by what they wrote into it.
-                first = json.loads(next(self._workload.messages(1)))
-                first["response"]["metadata"] = metadata
-                client.sock.sendall(_framed(frames.dump(first)))
-                blob = blob[_frame_size(blob) :]
+                for message in self._workload.messages(1):
+                    blob = blob[_frame_size(blob) :]
+                    if not message.startswith(_CREATED):
+                        client.sock.sendall(_framed(message))
+                        continue
+                    first = json.loads(message)
+                    first["response"]["metadata"] = metadata
+                    client.sock.sendall(_framed(frames.dump(first)))
+                    break
             client.sock.sendall(blob)
 
 

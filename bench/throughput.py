@@ -15,12 +15,14 @@ from typing import Any
 
 import attrs
 
+from .certificates import certificate
 from .peers import SUBJECTS, Subject, interpreter
-from .server import serving
+from .server import Certificate, serving
 from .workloads import WORKLOADS, Workload
 
 PROBE_UNITS = 2  # of a first run, which warms up and tells how much keeps a subject busy
-PROBE_TIMEOUT = 60.0  # seconds; importing a framework and its first connection count
+START_TIMEOUT = 60.0  # seconds; importing a framework counts
+PROBE_TIMEOUT = 20.0  # seconds; of one measurement, which takes a fraction of one
 LIMIT_BYTES = 160 * 1024 * 1024  # of one measurement
 
 
@@ -44,7 +46,7 @@ class Samples:
 class Worker:
     """A subject's process."""
 
-    def __init__(self, subject: Subject, python: Path) -> None:
+    def __init__(self, subject: Subject, python: Path, authority: str | None) -> None:
         root = Path(__file__).parent.parent
         self._process = subprocess.Popen(
             [python, "-m", "bench.worker", subject.module],
@@ -52,7 +54,12 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "OPENAI_API_KEY": "bench", "PYTHONPATH": str(root)},
+            env={
+                **os.environ,
+                "OPENAI_API_KEY": "bench",
+                "PYTHONPATH": str(root),
+                **({} if authority is None else {"SSL_CERT_FILE": authority}),
+            },
         )
         self._selector = selectors.DefaultSelector()
         assert self._process.stdout is not None
@@ -61,7 +68,7 @@ class Worker:
 
     def versions(self) -> dict[str, str]:
         """What it measures; waits until it is ready."""
-        found: dict[str, str] = self._answer(PROBE_TIMEOUT)["versions"]
+        found: dict[str, str] = self._answer(START_TIMEOUT)["versions"]
         return found
 
     def measure(self, workload: Workload, url: str, units: int, timeout: float) -> dict[str, Any]:
@@ -70,8 +77,13 @@ class Worker:
         Raises:
             WorkerFailed: there is none.
         """
-        modality = "text" if workload.name == "text" else "audio"
-        order = {"url": url, "units": units, "modality": modality, "timeout": timeout}
+        order = {
+            "url": url,
+            "units": units,
+            "responses": workload.responses,
+            "modality": workload.modality,
+            "timeout": timeout,
+        }
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -79,9 +91,9 @@ class Worker:
         except OSError as error:
             raise WorkerFailed(f"the process is gone: {error}") from error
         answer = self._answer(timeout + 10)
-        for what, expected in [("text", workload.text), ("audio", workload.audio)]:
-            if answer[what] not in (None, units * expected):
-                raise WorkerFailed(f"delivered {answer[what]} of {units * expected} of the {what}")
+        for what, each in [("text", workload.text), ("audio", workload.audio)]:
+            if each is not None and answer[what] not in (None, units * each):
+                raise WorkerFailed(f"delivered {answer[what]} of {units * each} of the {what}")
         return answer
 
     def _answer(self, timeout: float) -> dict[str, Any]:
@@ -132,11 +144,15 @@ def run(
     """
     found = Throughput()
     with ExitStack() as stack:
-        workers = dict(_workers(subjects, where, found, stack))
+        tls = stack.enter_context(certificate())
+        workers = dict(_workers(subjects, where, found, stack, tls))
         for name in names:
             workload = WORKLOADS[name]
+            if workload.secure and tls is None:
+                found.missing[name] = "needs `trustme`, of the extra `bench`"
+                continue
             row = found.samples[name] = {subject: Samples() for subject in workers}
-            with serving(workload) as url:
+            with serving(workload, certificate=tls if workload.secure else None) as url:
                 for subject, worker in workers.items():
                     step(f"{name}: {subject} warms up")
                     _probe(workload, worker, url, row[subject], seconds)
@@ -154,7 +170,11 @@ def steps(names: Iterable[str], where: Path, repetitions: int) -> int:
 
 
 def _workers(
-    subjects: Iterable[Subject], where: Path, found: Throughput, stack: ExitStack
+    subjects: Iterable[Subject],
+    where: Path,
+    found: Throughput,
+    stack: ExitStack,
+    tls: Certificate | None,
 ) -> Iterator[tuple[str, Worker]]:
     starting = []
     for subject in subjects:
@@ -162,7 +182,7 @@ def _workers(
         if python is None:
             found.missing[subject.name] = "not installed; `python -m bench setup` tries"
             continue
-        worker = Worker(subject, python)
+        worker = Worker(subject, python, None if tls is None else tls.authority)
         stack.callback(worker.close)
         starting.append((subject.name, worker))
     for name, worker in starting:

@@ -15,6 +15,8 @@ import json
 import re
 import sys
 
+from .subjects import Tally
+
 
 def main() -> None:
     """Serve the subject named on the command line."""
@@ -25,6 +27,7 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         gc.collect()
+        Tally.responses_of_a_unit = order["responses"]
         try:
             tally = subject.run(order["url"], order["units"], order["modality"])
             if asyncio.iscoroutine(tally):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from . import frames
+from . import frames, trace
 from .frames import AUDIO, TEXT, TRANSCRIPT, Frame
 
 DELTAS = 200  # a response: some ten seconds of speech
@@ -19,13 +19,21 @@ DELTAS = 200  # a response: some ten seconds of speech
 
 @attrs.frozen(kw_only=True)
 class Workload:
-    """`text` and `audio` are what one unit carries: characters of text and bytes of PCM."""
+    """`text` and `audio` are what one unit carries: characters of text and bytes of PCM.
+
+    They are None where it depends on the client's speed what its user gets of them, because an
+    interruption drops what was not read.  A unit ends `responses` responses.  `modality` is what
+    sessions are configured for; `secure`: over TLS.
+    """
 
     name: str
     title: str
     unit: tuple[bytes, ...]
-    text: int
-    audio: int
+    text: int | None
+    audio: int | None
+    responses: int = 1
+    modality: str = "audio"
+    secure: bool = False
     units_limit: int = 4096
 
     @property
@@ -63,7 +71,7 @@ def _filled(text: bytes, ids: list[tuple[bytes, bytes]]) -> bytes:
     return front + rest
 
 
-def _workload(name: str, title: str, unit: list[Frame]) -> Workload:
+def _workload(name: str, title: str, unit: list[Frame], *, modality: str = "audio") -> Workload:
     def total(kind: str) -> int:
         return sum(len(frame["delta"]) for frame in unit if frame["type"] == kind)
 
@@ -73,17 +81,59 @@ def _workload(name: str, title: str, unit: list[Frame]) -> Workload:
         unit=tuple(map(frames.dump, unit)),
         text=total(TEXT) + total(TRANSCRIPT),
         audio=total(AUDIO) * 3 // 4,
+        modality=modality,
     )
 
 
-def _answers(name: str, title: str, kinds: list[tuple[str, str]]) -> Workload:
-    deltas = list(itertools.islice(itertools.cycle(kinds), DELTAS))
-    return _workload(name, title, frames.answer(deltas))
+def _answers(
+    name: str, title: str, kinds: list[tuple[str, str]], *, deltas: int = DELTAS
+) -> Workload:
+    answer = list(itertools.islice(itertools.cycle(kinds), deltas))
+    modality = "text" if kinds[0][0] == TEXT else "audio"
+    return _workload(name, title, frames.answer(answer), modality=modality)
 
 
 def _audio(kib: int) -> Workload:
     delta = (AUDIO, frames.speech(kib * 1024))
     return _answers(f"audio-{kib}k", f"audio deltas of {kib} KiB base64", [delta])
+
+
+def long_answer(deltas: int) -> Workload:
+    """One response of that many spoken-transcript deltas."""
+    return _answers(
+        f"{deltas} deltas", "one long answer", [(TRANSCRIPT, frames.WORDS)], deltas=deltas
+    )
+
+
+def short_answer() -> Workload:
+    """A response of twenty spoken-transcript deltas, to be had many times in one conversation."""
+    return _answers("20 deltas", "a turn", [(TRANSCRIPT, frames.WORDS)], deltas=20)
+
+
+_MIX = [
+    (TRANSCRIPT, " the"),
+    (AUDIO, frames.speech(8192)),
+    (TRANSCRIPT, " quick"),
+    (TRANSCRIPT, " brown"),
+    (AUDIO, frames.speech(8192)),
+]
+
+
+def _over_tls(workload: Workload) -> Workload:
+    return attrs.evolve(
+        workload, name=f"{workload.name}-tls", title=f"{workload.title}, over TLS", secure=True
+    )
+
+
+def _conversation() -> Workload:
+    return Workload(
+        name="session",
+        title="a recorded conversation: spoken turns, a tool call, a barge-in",
+        unit=trace.unit(),
+        text=None,
+        audio=None,
+        responses=sum(b'"response.done"' in frame[:40] for frame in trace.unit()),
+    )
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -94,13 +144,7 @@ WORKLOADS: dict[str, Workload] = {
         _answers(
             "mix",
             "a spoken answer: 3 transcript deltas for 2 audio deltas of 8 KiB, and its envelope",
-            [
-                (TRANSCRIPT, " the"),
-                (AUDIO, frames.speech(8192)),
-                (TRANSCRIPT, " quick"),
-                (TRANSCRIPT, " brown"),
-                (AUDIO, frames.speech(8192)),
-            ],
+            _MIX,
         ),
         _audio(4),
         _audio(8),
@@ -108,5 +152,7 @@ WORKLOADS: dict[str, Workload] = {
         _workload(
             "tools", "bursts of 4 tool calls, 10 argument deltas each", frames.tool_burst(4, 10)
         ),
+        _conversation(),
+        _over_tls(_answers("mix", "a spoken answer", _MIX)),
     ]
 }

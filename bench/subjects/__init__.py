@@ -17,8 +17,10 @@ class Tally:
     Times run from `start`, called just before the answer is asked for, to the last `response`.
     """
 
+    responses_of_a_unit = 1
+
     def __init__(self, units: int) -> None:
-        self.units = units
+        self.expected = units * self.responses_of_a_unit
         self.responses = 0
         self.text: int | None = 0
         self.audio: int | None = 0
@@ -33,7 +35,7 @@ class Tally:
     def response(self) -> bool:
         """One more response has ended; True for the last."""
         self.responses += 1
-        return self.responses >= self.units and self.stop()
+        return self.responses >= self.expected and self.stop()
 
     def stop(self) -> bool:
         """All is there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import ssl
 from urllib.parse import urlsplit
 
 BUFFER = 1 << 20
@@ -15,6 +16,8 @@ def connect(url: str, units: int) -> tuple[socket.socket, bytes]:
     parts = urlsplit(url)
     sock = socket.create_connection((parts.hostname, parts.port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if parts.scheme == "wss":
+        sock = ssl.create_default_context().wrap_socket(sock, server_hostname=parts.hostname)
     key = base64.b64encode(os.urandom(16)).decode()
     sock.sendall(
         f"GET {parts.path}?model=bench-{units} HTTP/1.1\r\nHost: {parts.netloc}\r\n"

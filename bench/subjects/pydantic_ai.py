@@ -16,6 +16,16 @@ PACKAGES = ("pydantic-ai-slim[openai,realtime]",)
 NOTE = "part events; audio decoded; keeps a history; drops the oldest of 512 waiting events"
 
 
+async def get_weather(city: str) -> str:
+    """Tell the weather in a city."""
+    return f"It is sunny in {city}."
+
+
+async def lookup(query: str, days: int) -> str:
+    """Look something up."""
+    return f"{query}: {days}"
+
+
 async def run(url: str, units: int, modality: str) -> Tally:
     """Receive that many units."""
     tally = Tally(units)
@@ -25,7 +35,7 @@ async def run(url: str, units: int, modality: str) -> Tally:
     model = OpenAIRealtimeModel(
         f"bench-{units}", provider=provider, settings={"output_modality": modality}
     )
-    async with Agent().realtime(model).session() as session:
+    async with Agent(tools=[get_weather, lookup]).realtime(model).session() as session:
         tally.start()
         await session.send("hello")
         async for event in session:
