@@ -1,7 +1,7 @@
 """Delivery at the pace of a conversation: many sessions, one event a wake-up.
 
-The server writes the time of sending into each event's id; the clock is the same for all processes
-of a machine.  All subjects of a scenario are connected at once, each in a process of its own, and
+The server writes the turn and the time of sending into each event's id; the clock is the same for
+all processes of a machine.  All subjects of a scenario are connected at once, each in a process of its own, and
 have their turns; a turn is a repetition.  A subject is run as
 `python -m bench.pacing SUBJECT URL SESSIONS`.
 """
@@ -20,7 +20,8 @@ from typing import Any
 
 ID = b'"event_id":"event_'
 TIMEOUT = 120
-GAP = 200_000_000  # nanoseconds of silence that part one turn from the next
+BETWEEN = 25  # events between two looks at the CPU clock, which costs a microsecond
+CLOCK = 10**14  # as in `bench.server`, which not all of the environments can import
 Measured = dict[str, list[float]]
 
 
@@ -31,21 +32,22 @@ class Clock:
         self._turns: list[list[int]] = []
         self._cpu: list[float] = []
         self._latencies: list[int] = []
-        self._last = 0
+        self._turn = -1
         self._start = self._now = 0.0
 
     def came(self, event_id: str) -> None:
         """An event has reached the application."""
-        now, sent = time.monotonic_ns(), int(event_id[6:])
-        if sent - self._last > GAP:
-            self._turn()
-        self._last = sent
-        self._latencies.append(now - sent)
-        if len(self._latencies) % 100 == 0:
+        turn, sent = divmod(int(event_id[6:]), CLOCK)
+        latency = (time.monotonic_ns() - sent) % CLOCK
+        if turn > self._turn:
+            self._end_turn()
+            self._turn = turn
+        self._latencies.append(latency)
+        if len(self._latencies) % BETWEEN == 0:
             self._now = time.process_time()
 
-    def _turn(self) -> None:
-        counted = len(self._latencies) // 100 * 100
+    def _end_turn(self) -> None:
+        counted = len(self._latencies) // BETWEEN * BETWEEN
         if counted:
             self._turns.append(self._latencies)
             self._cpu.append((self._now - self._start) / counted * 1e6)
@@ -56,7 +58,7 @@ class Clock:
         """Microseconds, of CPU an event and of latency, turn by turn."""
         from .percentiles import percentile
 
-        self._turn()
+        self._end_turn()
         return {
             "cpu_us": self._cpu,
             "p50_us": [percentile(turn, 0.5) / 1000 for turn in self._turns],
@@ -170,11 +172,6 @@ SCENARIOS = {
 QUICK = tuple(SCENARIOS)[1:]  # those that have a target
 
 
-def steps(names: tuple[str, ...], rounds: int) -> int:
-    """How often `run` will call `step`."""
-    return len(names)
-
-
 def run(
     where: Path,
     *,
@@ -217,9 +214,7 @@ def _scenario(
     if secure:
         environment["SSL_CERT_FILE"] = tls.authority
     found = {}
-    with serving(
-        WORKLOADS["transcript"], pace=pace, certificate=tls if secure else None
-    ) as url:
+    with serving(WORKLOADS["transcript"], pace=pace, certificate=tls if secure else None) as url:
         processes = {
             subject: subprocess.Popen(
                 [python, "-m", "bench.pacing", subject, url, str(sessions)],

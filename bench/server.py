@@ -31,6 +31,7 @@ from .workloads import Workload
 
 _MODEL = re.compile(r"bench-(\d+)(?:-([a-z]+))?")
 _CREATED = b'{"type":"response.created"'
+CLOCK = 10**14  # nanoseconds after which the time in an event's id begins again
 PAUSE = 0.3  # seconds between two turns of a paced delivery
 
 
@@ -198,15 +199,15 @@ class _Paced:
                 lambda: all(len(ready) >= pace.sessions for ready in self._ready.values())
             )
         time.sleep(0.5)  # let the last of them settle
-        for _ in range(pace.rounds):
+        for turn in range(pace.rounds):
             for clients in self._ready.values():
-                self._deliver(clients)
+                self._deliver(clients, turn)
                 time.sleep(PAUSE)
         for clients in self._ready.values():
             for client in clients:
                 self._send(client, b"".join(map(_framed, self._tail)))
 
-    def _deliver(self, clients: list[_Client]) -> None:
+    def _deliver(self, clients: list[_Client], turn: int) -> None:
         pace, frame, at = self._pace, self._delta, self._at
         step = 1 / (pace.rate * len(clients))
         start, sent = time.monotonic(), 0
@@ -215,7 +216,7 @@ class _Paced:
                 wait = start + sent * step - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
-                frame[at : at + 16] = b"%016d" % time.monotonic_ns()
+                frame[at : at + 16] = b"%02d%014d" % (turn, time.monotonic_ns() % CLOCK)
                 self._send(client, frame)
                 sent += 1
 

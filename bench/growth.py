@@ -1,0 +1,76 @@
+"""How the cost of an event grows: with the length of an answer, and with that of a conversation.
+
+(With the number of sessions: see `bench.pacing`.)  Ours beside the peers', end to end, in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from .peers import SUBJECTS, Subject
+from .server import serving
+from .throughput import Throughput, Worker, WorkerFailed, workers
+from .workloads import Workload, long_answer, short_answer
+
+ANSWERS = (1_000, 4_000, 16_000)  # deltas of one response
+TURNS = (50, 200, 800)  # responses of one conversation, of some thirty events each
+OURS = "meerkat"
+QUICK = frozenset({OURS})
+ALL = frozenset({OURS, "openai", "openai-agents", "livekit", "pydantic-ai", "pipecat"})
+TIMEOUT = 15.0  # seconds; what grows faster than it receives is not waited for
+
+Found = dict[str, dict[str, dict[int, list[float]]]]
+"""CPU microseconds an event, by axis (`answer`, `conversation`), subject and length."""
+
+
+def steps(*, quick: bool) -> int:
+    """How often `run` will call `step`."""
+    return len(ANSWERS) + len(TURNS)
+
+
+def run(where: Path, *, repetitions: int, quick: bool, step: Callable[[str], None]) -> Found:
+    """Measure every length, `repetitions` times."""
+    asked = QUICK if quick else ALL
+    found: Found = {"answer": {}, "conversation": {}}
+    with ExitStack() as stack:
+        ready = dict(workers(_subjects(asked), where, Throughput(), stack, None))
+        for deltas in ANSWERS:
+            step(f"growth: an answer of {deltas} deltas")
+            row = _measure(long_answer(deltas), 1, ready, repetitions)
+            _enter(found["answer"], deltas, row)
+        for turns in TURNS:
+            step(f"growth: a conversation of {turns} answers")
+            row = _measure(short_answer(), turns, ready, repetitions)
+            _enter(found["conversation"], turns, row)
+    return found
+
+
+def _subjects(names: Iterable[str]) -> list[Subject]:
+    return [subject for subject in SUBJECTS if subject.name in names]
+
+
+def _measure(
+    workload: Workload, units: int, ready: dict[str, Worker], repetitions: int
+) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in ready}
+    with serving(workload) as url:
+        for repetition in range(repetitions + 1):
+            for name in list(ready):
+                try:
+                    answer = ready[name].measure(workload, url, units, TIMEOUT)
+                except WorkerFailed:
+                    del ready[name]  # it would only be worse with more
+                    continue
+                if repetition:  # the first warms up
+                    found[name].append(answer["cpu"] / (units * workload.events) * 1e6)
+    return found
+
+
+def _enter(
+    found: dict[str, dict[int, list[float]]], length: int, row: dict[str, list[float]]
+) -> None:
+    for name, values in row.items():
+        if values:
+            found.setdefault(name, {})[length] = values
