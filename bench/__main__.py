@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -16,14 +18,31 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from . import gate, layers, pacing, peers, plot, report, targets, throughput
+from . import gate, growth, layers, pacing, peers, plot, report, targets, throughput
+from . import publish as documents
 from .targets import Results
 from .workloads import WORKLOADS
 
 QUICK = ("text", "mix", "audio-8k")
-QUICK_REPETITIONS, REPETITIONS = 5, 9
-SECONDS = 0.2  # of one measurement
-COST_STEPS = 9
+
+
+@attrs.frozen(kw_only=True)
+class Thoroughness:
+    """How much is measured.  `seconds`: CPU of one measurement; `turn`: seconds of a paced one."""
+
+    repetitions: int
+    seconds: float
+    paced: tuple[str, ...]
+    rounds: int
+    turn: float
+    growth: int
+
+
+LAYER_ROUNDS = 5
+BRIEF = Thoroughness(repetitions=5, seconds=0.12, paced=pacing.QUICK, rounds=3, turn=1.0, growth=3)
+WHOLE = Thoroughness(
+    repetitions=9, seconds=0.2, paced=tuple(pacing.SCENARIOS), rounds=7, turn=2.0, growth=5
+)
 
 
 def _cache_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -89,8 +108,8 @@ def show(console: Console, results: Results) -> int:
     report.subjects(console, results)
     report.throughput(console, results)
     report.layers(console, results)
-    if results.get("paced"):
-        report.paced(console, results)
+    report.growth(console, results)
+    report.paced(console, results)
     report.costs(console, results)
     checked = targets.check(results)
     report.targets(console, checked)
@@ -100,13 +119,26 @@ def show(console: Console, results: Results) -> int:
 
 
 def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
-    repetitions = QUICK_REPETITIONS if quick else REPETITIONS
-    paced_steps = 0 if quick else 3 * sum(len(row[3]) for row in pacing.SCENARIOS.values())
-    total = throughput.steps(names, where, repetitions) + len(names) * 5 + 1 + paced_steps
+    much = BRIEF if quick else WHOLE
+    total = (
+        throughput.steps(names, where, much.repetitions)
+        + len(names) * LAYER_ROUNDS
+        + growth.STEPS
+        + len(much.paced)
+        + 1
+    )
     with _progress(total) as step:
-        found = throughput.run(names, where, repetitions=repetitions, seconds=SECONDS, step=step)
-        alone = {name: layers.measure(name, units=10, repetitions=5, step=step) for name in names}
-        paced = {} if quick else pacing.run(where, repetitions=3, seconds=3.0, step=step)
+        found = throughput.run(
+            names, where, repetitions=much.repetitions, seconds=much.seconds, step=step
+        )
+        alone = {
+            name: layers.measure(name, units=10, repetitions=LAYER_ROUNDS, step=step)
+            for name in names
+        }
+        grown = growth.run(where, repetitions=much.growth, quick=quick, step=step)
+        paced = pacing.run(
+            where, names=much.paced, rounds=much.rounds, seconds=much.turn, step=step
+        )
         step("other costs")
         costs = json.loads(
             subprocess.run(
@@ -119,7 +151,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         )
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "machine": f"{platform.system()} {platform.machine()}, CPython {platform.python_version()}",
+        "machine": _machine(),
         "throughput": {
             name: {subject: attrs.asdict(samples) for subject, samples in row.items()}
             for name, row in found.samples.items()
@@ -128,9 +160,20 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         "missing": found.missing,
         "notes": {subject.name: report.note_of(subject.module) for subject in peers.SUBJECTS},
         "layers": alone,
+        "growth": grown,
         "paced": paced,
         "costs": costs,
     }
+
+
+def _machine() -> str:
+    found = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("model name"):
+                found = f"{os.cpu_count()} cores of {line.partition(':')[2].strip()}, Linux"
+                break
+    return f"{found}, CPython {platform.python_version()}"
 
 
 @contextmanager
@@ -148,6 +191,17 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
             progress.update(task, description=what, advance=1)
 
         yield step
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def publish(run: Path) -> None:
+    """Put a kept run (--json) into the README files, with its pictures."""
+    try:
+        for path in documents.publish(json.loads(run.read_text(encoding="utf-8"))):
+            click.echo(f"wrote {path.name}")
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()

@@ -43,6 +43,7 @@ CROWD = 1000
 BACKLOGS = {"idle": 0, "2 MiB": 2 << 20, "24 MiB": 24 << 20}
 NUDGES = 20
 NUDGE_MS = 40
+SWEPT, SWEPT_POINTS = "a_close_from_another_task", 60
 
 
 @attrs.define(eq=False)
@@ -324,6 +325,17 @@ async def nudge() -> dict[str, float]:
     return {"median_us": spread(late).median, "worst_us": percentile(late, 1.0)}
 
 
+def sweep() -> dict[str, float]:
+    """Runs a second of the test kit: a session cancelled at one point after the other."""
+    from meerkat_rt.testing import cancel_everywhere
+    from meerkat_rt.testing.scenarios import SCENARIOS
+
+    case = SCENARIOS[SWEPT]
+    start = time.perf_counter()
+    report = cancel_everywhere(case.on(), verify=case.verify, sample=SWEPT_POINTS, check=False)
+    return {"runs_per_second": report.runs / (time.perf_counter() - start)}
+
+
 def run(step: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """All of it."""
     found: dict[str, dict[str, float]] = {}
@@ -339,6 +351,8 @@ def run(step: Callable[[str], None]) -> dict[str, dict[str, float]]:
     for name, measure in work.items():
         step(name)
         found[name] = trio.run(measure)
+    step("sweep")
+    found["sweep of the test kit"] = sweep()
     for name, backlog in BACKLOGS.items():
         step(f"interrupt, {name}")
         found[f"interrupt, {name}"] = trio.run(interrupt, backlog)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .peers import SUBJECTS, Subject
 from .server import serving
-from .throughput import Throughput, Worker, WorkerFailed, workers
+from .throughput import Throughput, Worker, WorkerFailed, started
 from .workloads import Workload, long_answer, short_answer
 
 ANSWERS = (1_000, 4_000, 16_000)  # deltas of one response
@@ -19,15 +19,11 @@ TURNS = (50, 200, 800)  # responses of one conversation, of some thirty events e
 OURS = "meerkat"
 QUICK = frozenset({OURS})
 ALL = frozenset({OURS, "openai", "openai-agents", "livekit", "pydantic-ai", "pipecat"})
+STEPS = len(ANSWERS) + len(TURNS)  # how often `run` calls `step`
 TIMEOUT = 15.0  # seconds; what grows faster than it receives is not waited for
 
 Found = dict[str, dict[str, dict[int, list[float]]]]
 """CPU microseconds an event, by axis (`answer`, `conversation`), subject and length."""
-
-
-def steps(*, quick: bool) -> int:
-    """How often `run` will call `step`."""
-    return len(ANSWERS) + len(TURNS)
 
 
 def run(where: Path, *, repetitions: int, quick: bool, step: Callable[[str], None]) -> Found:
@@ -35,7 +31,7 @@ def run(where: Path, *, repetitions: int, quick: bool, step: Callable[[str], Non
     asked = QUICK if quick else ALL
     found: Found = {"answer": {}, "conversation": {}}
     with ExitStack() as stack:
-        ready = dict(workers(_subjects(asked), where, Throughput(), stack, None))
+        ready = dict(started(_subjects(asked), where, Throughput(), stack, None))
         for deltas in ANSWERS:
             step(f"growth: an answer of {deltas} deltas")
             row = _measure(long_answer(deltas), 1, ready, repetitions)

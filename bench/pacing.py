@@ -1,8 +1,8 @@
 """Delivery at the pace of a conversation: many sessions, one event a wake-up.
 
 The server writes the turn and the time of sending into each event's id; the clock is the same for
-all processes of a machine.  All subjects of a scenario are connected at once, each in a process of its own, and
-have their turns; a turn is a repetition.  A subject is run as
+all processes of a machine.  All subjects of a scenario are connected at once, each in a process of
+its own, and have their turns; a turn is a repetition.  A subject is run as
 `python -m bench.pacing SUBJECT URL SESSIONS`.
 """
 
@@ -206,9 +206,7 @@ def _scenario(
     from .workloads import WORKLOADS
 
     sessions, rate, secure, _ = SCENARIOS[scenario]
-    pace = Pace(
-        sessions=sessions, rate=rate, seconds=seconds, rounds=rounds, groups=tuple(pythons)
-    )
+    pace = Pace(sessions=sessions, rate=rate, seconds=seconds, rounds=rounds, groups=tuple(pythons))
     root = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
     if secure:

@@ -111,6 +111,22 @@ def paced(console: Console, results: Results) -> None:
     console.print(table)
 
 
+def growth(console: Console, results: Results) -> None:
+    """The cost of an event by the length of an answer and of a conversation."""
+    for axis, what in [("answer", "deltas of one answer"), ("conversation", "answers")]:
+        chart = results["growth"][axis]
+        lengths = sorted({int(length) for row in chart.values() for length in row})
+        table = Table(title=f"CPU us/event by {what}", title_justify="left")
+        table.add_column("subject")
+        for length in lengths:
+            table.add_column(f"{length:,}", justify="right")
+        for subject, row in chart.items():
+            known = {int(length): values for length, values in row.items()}
+            cells = [str(spread(known[at])) if at in known else "-" for at in lengths]
+            table.add_row(subject, *cells)
+        console.print(table)
+
+
 def targets(console: Console, found: list[Target]) -> None:
     """The targets and what was found."""
     table = Table(title="Targets, by CPU time", title_justify="left")

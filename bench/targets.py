@@ -9,6 +9,7 @@ import attrs
 
 from .stats import Ratio, ratio
 
+OURS = "meerkat"
 Results = dict[str, Any]
 """What `report.Run` keeps: `throughput` by workload and subject, `costs`, `paced`."""
 
@@ -48,7 +49,9 @@ def _throughput(results: Results) -> Iterator[Target]:
     for peer, bound in [*mix, ("floor", 0.5)]:
         if "mix" in measured:
             yield _at_least(f"mix, against {peer}", cost_ratio(results, "mix", peer), bound)
-    for workload in measured:
+    for workload, row in measured.items():
+        if row.get("pydantic-ai", {}).get("failed"):
+            continue  # it does not come to the end of such a session: see its note
         found = cost_ratio(results, workload, "pydantic-ai")
         yield _at_least(f"{workload}, against pydantic-ai", found, 1.0)
     for peer, bound in [("openai", 12.0), ("floor", 0.25)]:
@@ -97,25 +100,27 @@ def _costs(results: Results) -> Iterator[Target]:
 
 
 def _paced(results: Results) -> Iterator[Target]:
-    paced = results.get("paced", {})
-    pairs: list[tuple[str, str, str, str, float]] = [
-        ("100 x 50/s", "meerkat", "transport", "cpu_us", 1.5),
-        ("100 x 50/s", "meerkat", "transport", "p99_us", 2.0),
-        ("1000 x 10/s", "meerkat", "transport", "cpu_us", 1.5),
-        ("1000 x 10/s", "meerkat", "transport", "p99_us", 2.0),
-        ("100 x 50/s, TLS", "meerkat", "openai", "cpu_us", 0.75),
+    if "paced" not in results:
+        return
+    pairs: list[tuple[str, str, str, float]] = [
+        ("100 x 50/s", "transport", "cpu_us", 1.5),
+        ("100 x 50/s", "transport", "p99_us", 2.0),
+        ("1000 x 10/s", "transport", "cpu_us", 1.5),
+        ("1000 x 10/s", "transport", "p99_us", 2.0),
+        ("100 x 50/s, TLS", "openai", "cpu_us", 0.75),
     ]
-    for scenario, ours, theirs, what, bound in pairs:
-        row = paced.get(scenario, {})
-        if ours in row and theirs in row:
-            found = ratio(row[ours][what], row[theirs][what])
-            value = found.value
-            yield Target(
-                measure=f"{scenario}: {what.removesuffix('_us')} against {theirs}",
-                bound=f"< {bound:g}x",
-                found=found.refused if value is None else str(found),
-                holds=None if value is None else value.median < bound,
-            )
+    for scenario, theirs, what, bound in pairs:
+        row = results["paced"].get(scenario, {})
+        found = Ratio(None, "not measured")
+        if OURS in row and theirs in row:
+            found = ratio(row[OURS][what], row[theirs][what])
+        value = found.value
+        yield Target(
+            measure=f"{scenario}: {what.removesuffix('_us')} against {theirs}",
+            bound=f"< {bound:g}x",
+            found=found.refused if value is None else str(found),
+            holds=None if value is None else value.median < bound,
+        )
 
 
 def verdict(targets: list[Target]) -> tuple[str, int]:

@@ -145,7 +145,7 @@ def run(
     found = Throughput()
     with ExitStack() as stack:
         tls = stack.enter_context(certificate())
-        workers = dict(workers(subjects, where, found, stack, tls))
+        workers = dict(started(subjects, where, found, stack, tls))
         for name in names:
             workload = WORKLOADS[name]
             if workload.secure and tls is None:
@@ -169,7 +169,7 @@ def steps(names: Iterable[str], where: Path, repetitions: int) -> int:
     return len(list(names)) * subjects * (repetitions + 1)
 
 
-def workers(
+def started(
     subjects: Iterable[Subject],
     where: Path,
     found: Throughput,
