@@ -450,8 +450,11 @@ class Continuity:
         except (InvalidConfig, InvalidRequest) as error:
             if not self.swaps and self.point is None:
                 raise
-            # Maybe it is the new configuration that is refused: the old one is known to work.
-            self._fail(list(self.swaps), error)
+            if self.swaps:
+                # Maybe it is the new configuration that is refused: the old one is known to work.
+                self._fail(list(self.swaps), error)
+            else:
+                self.point = None
         except LlmError as error:
             if self.point is None or _of_the_network(error):
                 raise

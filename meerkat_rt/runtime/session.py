@@ -164,9 +164,9 @@ class RealtimeSession(SessionCommands):
         the same.
 
         Raises:
-            InvalidConfig: the provider does not have it, or refused it; the session goes on as it
-                was.
-            InvalidRequest: the session was attached to, so that there is nothing to open it from.
+            InvalidConfig, InvalidRequest: the provider does not have it, or refused it, and the
+                session goes on as it was; or it was attached to, so that there is nothing to open
+                another from.
             LlmError: no other connection came about; the session goes on as it was if it can.
         """
         core = self._core

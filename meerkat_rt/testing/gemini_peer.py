@@ -44,6 +44,7 @@ class GeminiPeer(ScriptedPeer):
     ) -> None:
         super().__init__(stream, patience=patience, skipped=skipped)
         self.setup: Json = {}
+        self.tag = ""  # in the ids of calls, where one test has several connections
         self._calls = 0
 
     def frame_type(self, frame: Mapping[str, Any]) -> str:
@@ -236,7 +237,9 @@ class GeminiPeer(ScriptedPeer):
         wire: list[Json] = []
         for name, arguments in calls:
             self._calls += 1
-            wire.append({"id": f"call_{self._calls}", "name": name, "args": dict(arguments)})
+            wire.append(
+                {"id": f"call_{self.tag}{self._calls}", "name": name, "args": dict(arguments)}
+            )
         await self.send({"toolCall": {"functionCalls": wire}})
         return [call["id"] for call in wire]
 

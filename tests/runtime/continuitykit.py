@@ -10,9 +10,12 @@ import attrs
 import trio
 
 from meerkat_rt import (
+    AiStudio,
     AssistantMessage,
     ContinuityPolicy,
+    GeminiLive,
     OpenAIRealtime,
+    Provider,
     RealtimeSession,
     RealtimeTurningMode,
     SessionLimits,
@@ -21,6 +24,7 @@ from meerkat_rt import (
     open_session,
 )
 from meerkat_rt import RealtimeSessionOpenConfig as OpenConfig
+from meerkat_rt.testing.gemini_peer import gemini_peer
 from meerkat_rt.testing.openai_peer import OpenAIPeer, openai_peer
 from meerkat_rt.testing.wires import Wire, WireName, make_wire
 from meerkat_rt.transport import connector
@@ -137,6 +141,35 @@ def welcoming(script: Script) -> Script:
         await script(peer)
 
     return play
+
+
+@asynccontextmanager
+async def calling_gemini(
+    *scripts: Any,
+    continuity: ContinuityPolicy | None = QUICK,
+    mode: RealtimeTurningMode = MANAGED,
+    tools: Any = (),
+    limits: SessionLimits | None = None,
+    platform: Any = None,
+    **settings: Any,
+) -> AsyncIterator[Call]:
+    """The same with Gemini; every script plays from the upgrade on."""
+    async with exchange(*scripts, peer_of=gemini_peer) as made:
+        provider = GeminiLive(
+            platform=platform or AiStudio(api_key="k", base_url="ws://peer"),
+            connector=connector("websockets", open_stream=made.open_stream),
+            seed=1,
+            **settings,
+        )
+        identity = SessionLlmIdentity(model="gemini-3.8-live", provider=Provider.GEMINI)
+        async with open_session(
+            OpenConfig(mode, identity),
+            provider=provider,
+            tools=ToolSet(tools),
+            limits=limits or SessionLimits(),
+            continuity=continuity,
+        ) as session:
+            yield Call(session, made)
 
 
 @asynccontextmanager
