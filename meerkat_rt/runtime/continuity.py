@@ -625,6 +625,7 @@ class Continuity:
             told=told,
             after=journey.recollected,
             without=answerable,
+            in_words=not journey.plan.dialect.seeds_call("call"),
         )
         missing += (
             _said(text)

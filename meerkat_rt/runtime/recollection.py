@@ -15,6 +15,7 @@ from ..model.conversation import (
     AssistantMessage,
     AssistantToolUse,
     Message,
+    SystemNoticeMessage,
     TextContent,
     ToolResult,
     ToolResultsMessage,
@@ -31,13 +32,21 @@ BYTES = 256 * 1024  # of text of outcomes; the newest are kept
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """Something that was said `position` messages into the conversation, and is none of them."""
+    """Something that was said `position` messages into the conversation, and is none of them.
+
+    `words`: the same as one message, for a session that takes no calls but its own.
+    """
 
     number: int
     position: int
     messages: tuple[Message, ...]
+    words: Message | None = None
     call_id: str | None = None
     size: int = 0
+
+    def told(self, in_words: bool) -> tuple[Message, ...]:
+        """The messages that it is told in."""
+        return self.messages if self.words is None or not in_words else (self.words,)
 
 
 class Recollection:
@@ -57,6 +66,7 @@ class Recollection:
         self._add(
             (AssistantMessage(blocks=(use,)), ToolResultsMessage([result])),
             messages + made.pending,
+            words=SystemNoticeMessage(kind="tool result", body=f"{made.name} gave: {made.output}"),
             call_id=made.call_id,
             size=len(made.output),
         )
@@ -70,13 +80,19 @@ class Recollection:
         messages: tuple[Message, ...],
         position: int,
         *,
+        words: Message | None = None,
         call_id: str | None = None,
         size: int = 0,
     ) -> None:
         self.count += 1
         self._entries.append(
             Entry(
-                number=self.count, position=position, messages=messages, call_id=call_id, size=size
+                number=self.count,
+                position=position,
+                messages=messages,
+                words=words,
+                call_id=call_id,
+                size=size,
             )
         )
         self._size += size
@@ -99,11 +115,13 @@ class Recollection:
         told: Collection[str] | None = None,
         after: int = 0,
         without: Collection[str] = (),
+        in_words: bool = False,
     ) -> list[Message]:
         """The conversation in order, with the entries where they were made.
 
         `items` are those that each message was made of.  With `told`, only messages of other items
         than these, and entries after the first `after`; the calls `without` are left out.
+        `in_words`: calls are told as what somebody says about them.
         """
         entries = [
             entry
@@ -114,10 +132,10 @@ class Recollection:
         place = 0
         for number, (message, own) in enumerate(zip(messages, items, strict=True)):
             while place < len(entries) and entries[place].position <= number:
-                whole += entries[place].messages
+                whole += entries[place].told(in_words)
                 place += 1
             if told is None or any(item_id not in told for item_id in own):
                 whole.append(message)
         for entry in entries[place:]:
-            whole += entry.messages
+            whole += entry.told(in_words)
         return whole

@@ -71,7 +71,8 @@ class GeminiOpening:
                 if self.ready:
                     return (), True
                 self._phase = Phase.READY
-                return self._history, True
+                history, self._history = self._history, ()  # this may live as long as the link
+                return history, True
             case ProviderError(fault=fault) if not self.ready:
                 error = self._typed(fault)
                 if isinstance(error, InvalidRequest):

@@ -121,6 +121,7 @@ class OpenAIOpening:
         self._waiting.pop(item_id, None)
         if self._phase is Phase.SEEDED and not self._waiting:
             self._phase = Phase.READY
+            self._seeds = ()  # whoever made the connection may keep this for as long as that lives
 
     def _refused(self, event: CommandRefused) -> bool:
         if self._phase is Phase.CREATED:
