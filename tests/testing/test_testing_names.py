@@ -7,7 +7,15 @@ import inspect
 import meerkat_rt.testing
 
 MODULES = {
-    *("clock", "descriptors", "everywhere", "faults", "openai_frames", "openai_response"),
+    *(
+        "clock",
+        "descriptors",
+        "everywhere",
+        "faults",
+        "long_call",
+        "openai_frames",
+        "openai_response",
+    ),
     *(
         "parity",
         "places",

@@ -99,7 +99,9 @@ class LongCall:
         """
         play = _Play(self, wire, transport)
         async with trio.open_nursery() as nursery:
-            play.nursery = nursery
+            nursery.start_soon(play.serve, nursery, name="switchboard")
+            if self.drop_every is not None:
+                nursery.start_soon(play.world.disturb, self.drop_every, name="disturbance")
             try:
                 with region():
                     async with play.session(opening) as session:
@@ -113,8 +115,6 @@ class LongCall:
 class _Play:
     """One call being played."""
 
-    nursery: trio.Nursery
-
     def __init__(self, call: LongCall, wire: Callable[[], Wire], transport: str) -> None:
         self.call = call
         self.wire = wire
@@ -124,10 +124,21 @@ class _Play:
         self.events: list[Any] = []
         self.growth: list[int] = []
         self.opened: RealtimeSession | None = None
+        self._dialled = trio.Event()
+
+    async def serve(self, nursery: trio.Nursery) -> None:
+        """Start a server for each connection.  Not who dials does: servers outlive a session."""
+        served = 0
+        while True:
+            await self._dialled.wait()
+            self._dialled = trio.Event()
+            for server in self.world.servers[served:]:
+                nursery.start_soon(server.run, name="server")
+            served = len(self.world.servers)
 
     @contextlib.asynccontextmanager
     async def session(self, opening: dict[str, Any]) -> Any:
-        """The session, and what takes its connections away."""
+        """The session."""
         call = self.call
         policy = ContinuityPolicy(
             seed=call.seed, max_age=call.max_age, max_attempts=8, max_total=0, steady=1.0
@@ -141,8 +152,6 @@ class _Play:
             **opening,
         ) as session:
             self.opened = session
-            if call.drop_every is not None:
-                self.nursery.start_soon(self.world.disturb, call.drop_every, name="disturbance")
             yield session
 
     async def lookup(self, turn: int) -> str:
@@ -180,7 +189,7 @@ class _Play:
         kind = OpenAIServer if self.call.provider == "openai" else GeminiServer
         server = kind(self.world, pair, f"{len(self.world.servers)}_")
         self.world.servers.append(server)
-        self.nursery.start_soon(server.run, name="server")
+        self._dialled.set()
         return pair.client
 
     # ---------------------------------------------------------------- the application
@@ -281,4 +290,6 @@ def _joined(session: RealtimeSession) -> Iterator[tuple[str, str]]:
 
 def _living() -> int:
     gc.collect()
-    return sum(type(each).__module__.startswith(_ROOMS) for each in gc.get_objects())
+    # Some classes of others make a property of what should be the name of their module.
+    modules = (getattr(type(each), "__module__", None) for each in gc.get_objects())
+    return sum(isinstance(module, str) and module.startswith(_ROOMS) for module in modules)

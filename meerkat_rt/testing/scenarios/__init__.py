@@ -13,6 +13,7 @@ from . import gemini_turns as gemini_turns
 from . import hazards as hazards
 from . import interruptions as interruptions
 from . import journals as journals
+from . import long_calls as long_calls
 from . import openai_turns as openai_turns
 from . import openings as openings
 from . import parity as parity
