@@ -20,7 +20,6 @@ from ..turn.ports import (
     CreateResponse,
     SendRaw,
     SendToolOutput,
-    UpdateSession,
 )
 
 if TYPE_CHECKING:
@@ -172,14 +171,14 @@ class SendLanes:
     def cross(self, again: Iterable[tuple[float, ProviderCommand]], now: float) -> list[SendRaw]:
         """The connection is gone: keep what makes sense on the next one.
 
-        That is audio with its commits and clears, and changes of the configuration; everything else
-        is made up for when there is a connection.  `again` was written to the old one already, and
+        That is audio with its commits and clears; everything else is made up for, or sent again,
+        when there is a connection.  `again` was written to the old one already, and
         goes in front, with the times of then.  Returns the client events of the application's own
         that are dropped.
         """
         raw = [each for each in self._control if isinstance(each, SendRaw)]
         raw += [each for _, each in self._media if isinstance(each, SendRaw)]
-        self._control = deque(each for each in self._control if isinstance(each, UpdateSession))
+        self._control.clear()
         self._media = deque(
             (*again, *(entry for entry in self._media if isinstance(entry[1], _KEPT)))
         )
@@ -189,6 +188,19 @@ class SendLanes:
         self._drop_stale(now)
         self._room.unpark_all()
         return raw
+
+    def expire(self, now: float) -> None:
+        """Drop audio that has waited for too long, and commits for which none is left."""
+        self._drop_stale(now)
+        kept: deque[tuple[float, ProviderCommand]] = deque()
+        heard = False
+        for entry in self._media:
+            if isinstance(entry[1], CommitAudio) and not heard:
+                self._ordered -= 1
+                continue
+            heard = isinstance(entry[1], AppendAudio)
+            kept.append(entry)
+        self._media = kept
 
     def serve(self, ready: Signal) -> None:
         """From now on another sender takes what waits here; `ready` wakes it."""

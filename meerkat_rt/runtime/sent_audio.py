@@ -6,6 +6,7 @@ on the next one, to a session that has never heard it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,14 @@ TRUSTED_MS = 100  # by which a provider may count more audio than it was sent
 class SentAudio:
     """The audio written on one connection within the last `max_age` seconds, with its commits.
 
+    `kept_since` is when it began to remember, -inf if that was with the connection.
+
     Invariant: everything written after `kept_since`, and not cleared since, is here.
     """
 
     def __init__(self, max_age: float, fmt: RealtimeAudioFormat, kept_since: float) -> None:
         self.kept_since = kept_since
+        self._counted = kept_since == -math.inf  # all bytes of the connection
         self._max_age = max_age
         self._bytes_per_ms = fmt.bytes_per_second / 1000
         self._entries: deque[tuple[float, int, ProviderCommand]] = deque()  # time, bytes until then
@@ -57,9 +61,8 @@ class SentAudio:
 
     def since(self, time: float, heard_ms: int | None) -> list[tuple[float, ProviderCommand]]:
         """What was written after `time`, or after `heard_ms` of audio where that is given."""
-        if heard_ms is not None and heard_ms * self._bytes_per_ms <= self._bytes + (
-            TRUSTED_MS * self._bytes_per_ms
-        ):
+        most = self._bytes + TRUSTED_MS * self._bytes_per_ms
+        if self._counted and heard_ms is not None and heard_ms * self._bytes_per_ms <= most:
             heard = heard_ms * self._bytes_per_ms
             return [(at, command) for at, end, command in self._entries if end > heard]
         return [(at, command) for at, _, command in self._entries if at >= time]

@@ -47,8 +47,8 @@ class SentCommand:
     command: ProviderCommand | None = None  # to be sent again on the next connection
 
 
-# What waits for the next connection while there is none, and is awaited there.
-_OUTLASTING = (ports.CommitAudio, ports.ClearAudio, ports.UpdateSession)
+# What waits in the lanes for the next connection while there is none.
+_WAITING = (ports.CommitAudio, ports.ClearAudio)
 OUTLASTING = frozenset({CommandName.COMMIT, CommandName.CLEAR, CommandName.UPDATE})
 """Commands that outlast the connection on which they were sent."""
 
@@ -79,10 +79,10 @@ class Context:
     def send(self, command: ProviderCommand) -> None:
         """Give `command` to the sender, unless there is no link any more.
 
-        Between two links only what makes sense on the next as it is; the rest is made up for when
-        that is there.
+        Between two links only what stays in order with the audio; the rest is made up for, or sent
+        from what is remembered, when the next one is there.
         """
-        if self.linked or (self.away and isinstance(command, _OUTLASTING)):
+        if self.linked or (self.away and isinstance(command, _WAITING)):
             self.effects.append(Send(command))
 
     def order(self, event: ItemObserved | ItemSkipped) -> None:

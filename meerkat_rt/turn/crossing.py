@@ -159,6 +159,7 @@ class Crossing:
             if sent.ref in terms.waiting:
                 ctx.deadlines.set(("command", sent.ref), deadline)
             elif sent.name is CommandName.UPDATE and sent.command is not None and not terms.moved:
+                # In the order in which they were made, whether they had been written or not.
                 ctx.deadlines.set(("command", sent.ref), deadline)
                 ctx.send(sent.command)
             elif sent.name is CommandName.CLEAR:

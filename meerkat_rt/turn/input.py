@@ -397,6 +397,7 @@ class InputSide:
         self._staged_audio = uncommitted
         again, self._again = self._again, None
         if again is not None and not audio:
+            self._slot.lose_commit()
             self._ctx.events.append(
                 InputTranscriptionFailed(
                     item_id=again,
