@@ -22,7 +22,7 @@ from .core import ResponseRequest
 from .tools import advertised
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from ..model.conversation import JSON, Message, Usage
     from ..model.events import RealtimeSessionEvent
@@ -391,14 +391,27 @@ class SessionCommands:
                 f"{self.turning_mode}; it is fixed when a session is opened"
             )
         definitions, specs = advertised(config, self._tools, core.limits.tool_deadline)
-        await self._update(core.dialect.projection(config, definitions), specs)
-        if core.continuity is not None:
-            core.continuity.origin.refreshed(config)
 
-    async def _update(self, projection: object, specs: tuple[ToolSpec, ...] | None) -> None:
+        def applied() -> None:
+            if core.continuity is not None:
+                core.continuity.origin.refreshed(config)
+
+        await self._update(core.dialect.projection(config, definitions), specs, applied)
+
+    async def _update(
+        self,
+        projection: object,
+        specs: tuple[ToolSpec, ...] | None,
+        applied: Callable[[], None],
+    ) -> None:
+        """Change the provider's configuration; `applied` is called as soon as it has.
+
+        That is so even if nobody waits any more: the next connection must be told of it.
+        """
         core = self._core
         await self._make_room()
         ref = core.machine.update_session(projection, specs, trio.current_time())
+        core.when_acknowledged[ref] = applied
         core.step()
         settled = await core.acknowledged(ref)
         if settled.fault is not None:

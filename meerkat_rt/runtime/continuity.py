@@ -25,7 +25,6 @@ from ..model.conversation import (
 from ..model.errors import (
     ConnectionReset,
     InvalidConfig,
-    InvalidRequest,
     LlmError,
     NetworkTimeout,
     RateLimited,
@@ -168,6 +167,7 @@ class Continuity:
         self._moved = False
         self._swap_not_before = -math.inf
         self._failed_over = False
+        self._replacing = False  # another connection is on its way
         self._before: Link | None = None  # the last one, whose session may be resumed
 
     # ---------------------------------------------------------------- what happens to the link
@@ -175,18 +175,21 @@ class Continuity:
     def may_recover(self, error: LlmError | None) -> bool:
         """Whether a link that ended with `error` (None: cleanly) is to be replaced."""
         policy = self.policy
+        if self._replacing:
+            return True
         if policy is None or policy.max_attempts == 0:
-            return any(swap.begun for swap in self.swaps)
+            return False
         if error is None:
-            # An orderly end, by the provider.  Only if somebody waits for an answer it came amiss.
-            return self._core.machine.unanswered
+            # An orderly end, by the provider.  It came amiss only if somebody waits for an answer,
+            # or if it was the announced end of the connection and not of the conversation.
+            return self._core.machine.unanswered or self._ends_at is not None
         return error.retryable or (policy.failover is not None and not self._failed_over)
 
     def lost(self, link: Link, error: LlmError | None) -> None:
         """The session has no connection any more."""
         self._before = link
         self._error = error
-        self._ends_at = None
+        self._ends_at = self._doomed = None
         policy = self.policy
         if policy is not None and trio.current_time() - link.opened_at >= policy.steady:
             self._attempts = 0
@@ -326,47 +329,46 @@ class Continuity:
         core.keep_sent_audio(trio.current_time())
         if not await self._boundary(old):
             return  # it is lost: that comes first
-        asked = list(self.swaps)  # some may have been withdrawn, or have come
+        asked = bool(self.swaps)  # some may have been withdrawn, or have come
         if not asked and trio.current_time() < self._rotate_at(old):
             return
         why = "resume_with" if asked else "age" if self._ends_at is None else "going_away"
         core.events.put([SessionRotating(why=why)])
-        for swap in asked:
-            swap.begun = True
+        self._replacing = True
         try:
-            await self._swap(nursery, old, asked)
+            await self._swap(nursery, old)
         finally:
-            for swap in asked:
-                swap.begun = False
+            self._replacing = False
 
-    async def _swap(self, nursery: trio.Nursery, old: Link, asked: list[Swap]) -> None:
+    async def _swap(self, nursery: trio.Nursery, old: Link) -> None:
         core = self._core
-        config = self.config
-        try:
-            journey = await self._prepare(config, changed=bool(asked))
-        except LlmError as error:
-            self._fail(asked, error)
-            return
-        if journey.point is not None:
-            # The provider refuses to resume a session that still has its connection.
-            self._let_go(old)
-            with trio.move_on_after(2 * core.limits.close_grace):
-                await old.gone.wait()
-            await self._reconnect(nursery, asked)
-            return
-        try:
-            link = await self._dial(nursery, journey)
-        except LlmError as error:
+        while True:
+            try:
+                journey = await self._prepare()
+                if journey.point is not None:
+                    break
+                link = await self._dial(nursery, journey)
+            except LlmError as error:
+                if core.link is old:
+                    self._fail(error)
+                return
             if core.link is old:
-                self._fail(asked, error)
-            return
-        if core.link is old:
-            await self._boundary(old)
-        await self._cross(link, journey, asked)
+                await self._boundary(old)
+            if journey.current == self._current():
+                await self._cross(link, journey)
+                return
+            # What was changed on the old connection meanwhile, the new one does not know.
+            link.begin.set()
+            link.retire(core.limits.close_grace)
+        # The provider refuses to resume a session that still has its connection.
+        self._let_go(old)
+        with trio.move_on_after(2 * core.limits.close_grace):
+            await old.gone.wait()
+        await self._reconnect(nursery, planned=True)
 
-    def _fail(self, asked: list[Swap], error: LlmError) -> None:
-        """The swap did not come about; the old connection goes on."""
-        for swap in asked:
+    def _fail(self, error: LlmError) -> None:
+        """The swaps that had begun did not come about; all else goes on as it was."""
+        for swap in [each for each in self.swaps if each.begun]:
             self.swaps.remove(swap)
             swap.finish(error)
         policy = self.policy or ContinuityPolicy()
@@ -399,11 +401,10 @@ class Continuity:
 
     # ---------------------------------------------------------------- reconnection
 
-    async def _reconnect(self, nursery: trio.Nursery, asked: list[Swap] | None = None) -> None:
-        """Get the session a connection again, or end it."""
+    async def _reconnect(self, nursery: trio.Nursery, *, planned: bool = False) -> None:
+        """Get the session a connection again, or end it.  `planned`: none was lost."""
         core = self._core
         policy = self.policy or ContinuityPolicy()
-        planned = asked is not None
         error = self._error
         deadline = trio.current_time() + (policy.max_total or math.inf)
         while not core.close_requested.is_set():
@@ -412,6 +413,7 @@ class Continuity:
             else:
                 if self._attempts >= policy.max_attempts or not _retryable(error):
                     if self._fail_over():
+                        error = None  # it was the first provider's
                         deadline = trio.current_time() + (policy.max_total or math.inf)
                         continue
                     break
@@ -436,7 +438,7 @@ class Continuity:
             except LlmError as failed:
                 error = failed
                 continue
-            await self._cross(link, journey, asked or list(self.swaps))
+            await self._cross(link, journey)
             if core.link is not None:
                 return
             error, self._error = self._error, None
@@ -447,18 +449,14 @@ class Continuity:
         """Connect once: to the provider's own session, or where that is gone, to a new one."""
         try:
             return await self._once(nursery)
-        except (InvalidConfig, InvalidRequest) as error:
-            if not self.swaps and self.point is None:
-                raise
-            if self.swaps:
-                # Maybe it is the new configuration that is refused: the old one is known to work.
-                self._fail(list(self.swaps), error)
-            else:
-                self.point = None
         except LlmError as error:
-            if self.point is None or _of_the_network(error):
+            if self.swaps and not error.retryable:
+                # Maybe it is the new configuration that is refused: the old one is known to work.
+                self._fail(error)
+            elif self.point is None or _of_the_network(error):
                 raise
-            self.point = None  # too old, perhaps: what was said is told to a new session
+            else:
+                self.point = None  # too old, perhaps: what was said is told to a new session
         try:
             return await self._once(nursery)
         except LlmError as error:
@@ -468,8 +466,7 @@ class Continuity:
         return await self._once(nursery)
 
     async def _once(self, nursery: trio.Nursery) -> tuple[Journey, Link]:
-        config = self.config
-        journey = await self._prepare(config, changed=config != self._core.dialect.config)
+        journey = await self._prepare()
         return journey, await self._dial(nursery, journey)
 
     def _delay(self, policy: ContinuityPolicy, error: LlmError | None) -> float:
@@ -502,14 +499,18 @@ class Continuity:
 
     # ---------------------------------------------------------------- one connection
 
-    async def _prepare(self, config: RealtimeConfig, *, changed: bool) -> Journey:
-        """What the next connection is opened with.
+    async def _prepare(self) -> Journey:
+        """What the next connection is opened with.  The swaps that are asked for begin here.
 
         Raises:
             LlmError: the configuration cannot work.
         """
         core, point = self._core, self.point
         await self._written()
+        config, current = self.config, self._current()
+        swaps = tuple(self.swaps)
+        for swap in swaps:
+            swap.begun = True
         elsewhere = self._failed_over and not self._moved
         if elsewhere:
             config = self.origin.provider.config
@@ -523,16 +524,22 @@ class Continuity:
             () if point is not None else core.machine.open_calls(),
             now=core.settings,
             handle=None if point is None else point.handle,
-            unchanged=not (changed or elsewhere),
+            unchanged=config == core.dialect.config and not (swaps or elsewhere),
         )
         return Journey(
             plan=plan,
+            swaps=() if elsewhere else swaps,
+            current=current,
             point=point,
             told=told,
             recollected=self.recollection.count if point is None else point.recollected,
             seeded_calls=self.recollection.calls() if point is None else (),
             elsewhere=elsewhere,
         )
+
+    def _current(self) -> object:
+        """All that the live session was configured with, to be compared."""
+        return self._core.dialect.config, self.origin.config
 
     def _so_far(self) -> tuple[list[Message], set[str]]:
         """Everything that has been said, and the items that it was said in."""
@@ -565,7 +572,7 @@ class Continuity:
             self._before = old
             old.retire(core.limits.close_grace)
 
-    async def _cross(self, link: Link, journey: Journey, asked: list[Swap]) -> None:
+    async def _cross(self, link: Link, journey: Journey) -> None:
         """`link` becomes the session's."""
         core = self._core
         try:
@@ -581,7 +588,7 @@ class Continuity:
         known = (*journey.seeded_calls, *self.recollection.calls(journey.recollected))
         if point is not None and self._before is not None:
             link.codec.carry_on(self._before.codec, answerable)
-        done = [swap for swap in asked if swap in self.swaps]
+        done = [swap for swap in journey.swaps if swap in self.swaps]
         for swap in done:
             self.swaps.remove(swap)
             if swap.bridge is not None:
@@ -591,6 +598,7 @@ class Continuity:
         retooled = any(swap.updates.tools is not None for swap in done)
         if point is None:
             self.point = None
+        core.lanes.expire(trio.current_time())
         refs, commits = core.lanes.waiting_refs()
         terms = Terms(
             resumed=point is not None,
@@ -605,7 +613,7 @@ class Continuity:
             settings=plan.settings,
             tools=self.origin.specs(plan.config) if retooled else None,
         )
-        self._error = self._ends_at = None
+        self._error = self._ends_at = self._doomed = None
         self._last_moment = math.inf
         self._moved = self._failed_over
         core.adopt(link, plan.dialect, terms)
@@ -647,10 +655,13 @@ class Journey:
     """A connection on its way, and what its session knows or will know.
 
     `told`: the items of which it knows; `recollected`: how many entries.  `point`: it is the
-    provider's session that goes on from there.  `elsewhere`: at another provider.
+    provider's session that goes on from there.  `elsewhere`: at another provider.  `swaps` are made
+    with it; the live session was configured with what is `current` when it was prepared.
     """
 
     plan: Plan
+    swaps: tuple[Swap, ...]
+    current: object
     point: ResumeAt | None
     told: Collection[str]
     recollected: int

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from ..model.conversation import AssistantMessage, UserMessage
-from ..model.errors import LlmError, NetworkTimeout
+from ..model.errors import ConnectionReset, LlmError, NetworkTimeout
 from ..model.events import (
     ClosedBy,
     CloseReason,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from ..model.conversation import Message, ToolResult
     from ..model.events import RealtimeSessionEvent
+    from ..model.live_config import RealtimeConfig
     from ..model.transcript import RealtimeTranscriptEvent
     from ..providers.base import Dialect
     from ..turn.crossing import Terms
@@ -148,6 +149,8 @@ class SessionCore:
         )
         self.requests: dict[str, ResponseRequest] = {}
         self.acknowledgements: dict[str, Acknowledgement] = {}
+        # What is the case once the provider has acknowledged a command, whoever waits for that.
+        self.when_acknowledged: dict[str, Callable[[], None]] = {}
         self.link: Link | None = None  # the current one
         self.continuity: Continuity | None = None  # None: attached, so there is nothing to go on
         self.sent_audio: SentAudio | None = None  # where it may have to be sent again
@@ -251,11 +254,11 @@ class SessionCore:
         if events:
             self.events.put(events)
 
-    def speak(self, dialect: Dialect) -> None:
-        """Go on in this dialect: the provider has acknowledged its configuration."""
-        self.dialect = dialect
+    def reconfigured(self, update: RealtimeConfig) -> None:
+        """The provider has acknowledged this change of its configuration."""
+        self.dialect = self.dialect.with_config(self.dialect.config.merged_with(update))
         if self.link is not None:
-            self.link.speak(dialect)
+            self.link.speak(self.dialect)
 
     async def stage(self, item_id: str, text: str) -> None:
         """Make staged text durable before its sending is acknowledged; without a store, nothing.
@@ -501,6 +504,7 @@ class SessionCore:
 
         Raises:
             SessionClosedError: the session ended first.
+            ConnectionReset: it was lost with its connection, and the session goes on elsewhere.
             NetworkTimeout: the provider did not answer in time.
         """
         wait = self.acknowledgements.setdefault(ref, Acknowledgement())
@@ -509,6 +513,8 @@ class SessionCore:
         finally:
             self.acknowledgements.pop(ref, None)
         if wait.result is None or _moot(wait.result):
+            if not self.close_requested.is_set():
+                raise ConnectionReset("the command was lost with its connection")
             raise SessionClosedError(self.reason)
         if wait.result.timed_out:
             seconds = self.limits.update_acknowledgement
@@ -546,6 +552,9 @@ class SessionCore:
             request._settle(effect.outcome)
 
     def _settle_command(self, effect: SettleCommand) -> None:
+        applied = self.when_acknowledged.pop(effect.ref, None)
+        if applied is not None and effect.fault is None and not effect.timed_out:
+            applied()
         wait = self.acknowledgements.get(effect.ref)
         if wait is not None:
             wait.result = effect

@@ -138,9 +138,9 @@ class RealtimeSession(SessionCommands):
             if core.continuity is not None:
                 core.continuity.issued(merged, delta)
             return RequiresResumption(merged)
-        await self._update(projection, self._specs(delta))
-        # Other changes may have been acknowledged meanwhile.
-        core.speak(core.dialect.with_config(core.dialect.config.merged_with(delta)))
+        core.dialect.with_config(core.dialect.config.merged_with(delta))  # raises if it cannot be
+        # Other changes may have been acknowledged by then.
+        await self._update(projection, self._specs(delta), lambda: core.reconfigured(delta))
         return Applied()
 
     async def resume_with(
