@@ -110,20 +110,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="ClientEvent",
         key="type",
-        classes={
-            "session.update": client_events.SessionUpdate,
-            "input_audio_buffer.append": client_events.AudioDelta,
-            "input_audio_buffer.commit": client_events.InputAudioBufferCommit,
-            "input_audio_buffer.clear": client_events.InputAudioBufferClear,
-            "output_audio_buffer.clear": client_events.OutputAudioBufferClear,
-            "conversation.item.create": client_events.ConversationItemCreate,
-            "conversation.item.truncate": client_events.ConversationItemTruncate,
-            "conversation.item.delete": client_events.ConversationItemDelete,
-            "conversation.item.retrieve": client_events.ConversationItemRetrieve,
-            "response.create": client_events.ResponseCreate,
-            "response.cancel": client_events.ResponseCancel,
-            "message": client_events.Message,
-        },
+        classes={tag: cls for cls, tag in client_events.CLIENT_EVENT_TAGS.items()},
     ),
     Family(
         name="ServerEvent",

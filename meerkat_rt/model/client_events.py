@@ -222,6 +222,21 @@ ClientEvent: TypeAlias = (
 )
 """In JSON tagged on `type`, with the dotted names of the wire."""
 
+CLIENT_EVENT_TAGS: dict[type, str] = {
+    SessionUpdate: "session.update",
+    AudioDelta: "input_audio_buffer.append",
+    InputAudioBufferCommit: "input_audio_buffer.commit",
+    InputAudioBufferClear: "input_audio_buffer.clear",
+    OutputAudioBufferClear: "output_audio_buffer.clear",
+    ConversationItemCreate: "conversation.item.create",
+    ConversationItemTruncate: "conversation.item.truncate",
+    ConversationItemDelete: "conversation.item.delete",
+    ConversationItemRetrieve: "conversation.item.retrieve",
+    ResponseCreate: "response.create",
+    ResponseCancel: "response.cancel",
+    Message: "message",
+}
+
 
 # ---------------------------------------------------------------- tools
 

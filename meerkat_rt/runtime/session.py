@@ -7,6 +7,7 @@ everything that has an owner there, such as a response request or a tool's outco
 from __future__ import annotations
 
 import binascii
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import pybase64
@@ -19,6 +20,7 @@ from ..model.errors import InvalidInputShape, InvalidRequest
 from ..model.events import OutputAudioChunk, ProviderErrorReported, TurnCompleted
 from ..model.live_config import RealtimeConfig, SessionUpdateConfig, ToolDefinition
 from ..model.media import RealtimeTurningMode
+from ..turn.crossing import LOST
 from ..turn.effects import ToolSpec
 from ..turn.ports import ResponseOptions, SendRaw
 from .arguments import check_text, expect
@@ -79,18 +81,28 @@ class RealtimeSession(SessionCommands):
             ToolResult(tool_use_id=response.call_id, content=(TextContent(text),))
         )
 
-    async def send_event(self, event: ClientEvent) -> None:
-        """Send a client event of the OpenAI vocabulary.
+    async def send_event(self, event: ClientEvent | Mapping[str, JSON]) -> None:
+        """Send a client event of the OpenAI vocabulary, or a message of the provider's own.
 
         What the session itself owns goes the session's way: audio is checked and queued, a
         response is requested from the slot, a tool output settles its call, a cancel interrupts.
-        Everything else is sent as it is, where the provider has such an event.
+        Everything else is sent as it is, where the provider has such an event.  A mapping is a
+        message of the provider's for which this vocabulary has no event.
 
         A checkpoint.  Cancelled: no effect.
 
         Raises:
             InvalidRequest: the provider has no such event, or its content cannot be sent.
         """
+        if isinstance(event, Mapping):
+            owned = _OWNED.get(str(event.get("type")))
+            if owned is not None:
+                raise InvalidRequest(
+                    f"{event['type']} has an owner in this session; send it as "
+                    f"client_events.{owned}(...)"
+                )
+            await self._send_raw(dict(event))
+            return
         handler = _EVENTS.get(type(event))
         if handler is None:
             known = ", ".join(sorted(each.__name__ for each in _EVENTS))
@@ -248,7 +260,7 @@ class RealtimeSession(SessionCommands):
         events: list[RealtimeSessionEvent] = []
         async for event in self:
             events.append(event)
-            if isinstance(event, TurnCompleted) and event.stop_reason != "tool_use":
+            if _answered(event):
                 break
         return events
 
@@ -267,13 +279,23 @@ class RealtimeSession(SessionCommands):
                     pieces.append(chunk.data)
                 case ProviderErrorReported(fault=fault):
                     raise self._core.dialect.fault_error(fault)
-                case TurnCompleted(error=fault) if fault is not None:
+                case TurnCompleted(error=fault) if fault is not None and not _lost(event):
                     raise self._core.dialect.fault_error(fault)
-                case TurnCompleted(stop_reason=reason) if reason != "tool_use":
+                case TurnCompleted() if _answered(event):
                     break
                 case _:
                     pass
         return pieces
+
+
+def _lost(event: TurnCompleted) -> bool:
+    """Ended with its connection: either it is asked for again, or the session ends and says why."""
+    return event.error is not None and event.error.code == LOST.code
+
+
+def _answered(event: RealtimeSessionEvent) -> bool:
+    """The end of a whole answer: nothing more of it will come."""
+    return isinstance(event, TurnCompleted) and event.stop_reason != "tool_use" and not _lost(event)
 
 
 # ---------------------------------------------------------------- client events
@@ -359,3 +381,4 @@ _EVENTS: dict[type, Callable[[Any, Any], Awaitable[Any]]] = {
     client.ResponseCancel: _cancel,
     client.Message: _message,
 }
+_OWNED = {tag: cls.__name__ for cls, tag in client.CLIENT_EVENT_TAGS.items()}

@@ -12,6 +12,7 @@ from meerkat_rt import (
     RealtimeAudioChunk,
     RealtimeAudioFormat,
     RealtimeConfig,
+    RealtimeTextChunk,
     ToolDef,
     codec,
     errors,
@@ -97,6 +98,41 @@ async def test_collect_audio_gives_every_piece_and_raises_the_providers_error(
         await meet.session.create_response()
         with pytest.raises(errors.LlmError):
             await meet.session.collect_audio()
+
+
+async def test_those_that_wait_for_an_answer_get_what_ended_the_session_instead(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async def script(peer: OpenAIPeer) -> None:
+        await peer.expect_item(type="message")
+        response = await peer.response(await peer.expect("response.create"))
+        message = await response.message("audio")
+        await message.speak("Good", ms=40)
+        await peer.close(1013, "overloaded")
+
+    for waiting in ("collect_audio", "send_text_and_wait"):
+        async with meeting(script) as meet:
+            with pytest.raises(errors.ServerOverloaded):
+                if waiting == "collect_audio":
+                    await meet.session.send_input(RealtimeTextChunk("hello"))
+                    await meet.session.collect_audio()
+                else:
+                    await meet.session.send_text_and_wait("hello")
+
+
+async def test_a_message_of_the_providers_own_goes_as_it_is_unless_it_has_an_owner(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with meeting(linger) as meet:
+        await meet.session.send_event({"type": "session.from_the_future", "x": 1})
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(errors.InvalidRequest, match=r"ResponseCreate\(\.\.\.\)"):
+            await meet.session.send_event({"type": "response.create"})
+        with pytest.raises(errors.InvalidRequest, match="needs a type"):
+            await meet.session.send_event({"x": 1})
+        await trio.testing.wait_all_tasks_blocked()
+        (sent,) = meet.peer.frames()[1:]
+    assert (sent["type"], sent["x"]) == ("session.from_the_future", 1)
 
 
 async def test_a_tool_response_of_any_json_settles_its_call_once(

@@ -175,6 +175,8 @@ def raw(payload: Mapping[str, JSON]) -> Raw:
     Raises:
         InvalidRequest: it is none of this protocol's.
     """
+    if "type" in payload:
+        raise InvalidRequest(f"Gemini has no {payload['type']}")
     names = list(payload)
     if len(names) != 1 or names[0] not in _KEYS:
         told = ", ".join(map(str, names)) or "nothing"
