@@ -129,8 +129,8 @@ def _modalities(value: Iterable[str] | None) -> tuple[ResponseModality, ...] | N
         return None
     if len(values) != 1:
         raise InvalidConfig(
-            f"RealtimeConfig.modalities is {values!r}; allowed: exactly one of audio and text "
-            "(audio always comes with its transcript)"
+            f"RealtimeConfig.modalities is {values!r}; allowed: exactly one of audio and "
+            "text, whatever the model (audio always comes with its transcript)"
         )
     return (check.member(ResponseModality, "RealtimeConfig.modalities")(values[0]),)
 

@@ -28,7 +28,8 @@ class Generation:
     `initial_history`: history is announced in the setup (`historyConfig`), so that it triggers
     nothing.  `async_tools`: tools may be NON_BLOCKING and their answers scheduled;
     `async_by_default`: they are.
-    `always_proactive`: proactivity cannot be switched off.
+    `always_proactive`: proactivity cannot be switched off.  `max_output_tokens`: of one answer,
+    where that is known.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Generation:
     thinking_level: bool = True
     thinking_budget: bool = True
     transcription_hints: bool = True
+    max_output_tokens: int | None = None
 
 
 LIVE_3_8 = Generation(
@@ -53,6 +55,7 @@ LIVE_3_8 = Generation(
     affective_dialog=False,
     always_proactive=True,
     thinking_level=False,
+    max_output_tokens=65_536,
 )
 LIVE_3_1 = Generation(
     name="Gemini 3.1 Flash Live",

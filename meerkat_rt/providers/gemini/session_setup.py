@@ -57,6 +57,8 @@ _OWNED = {
     "sessionResumption": "the provider's `resumption` setting",
     "historyConfig": "the open config's seed_messages",
 }
+# Of the same name in the setup, which takes what is not configured here.
+_FIELDS = frozenset(field.name for field in attrs.fields(RealtimeConfig)) - {"tools", "extra"}
 _SENSITIVITIES = {
     "startOfSpeechSensitivity": ("START_SENSITIVITY_HIGH", "START_SENSITIVITY_LOW"),
     "endOfSpeechSensitivity": ("END_SENSITIVITY_HIGH", "END_SENSITIVITY_LOW"),
@@ -118,6 +120,14 @@ class _Judge:
         if config.reasoning is not None and not self.generation.thinking_level:
             self.refuse(
                 "RealtimeConfig.reasoning", config.reasoning.effort.value, "has no thinking levels"
+            )
+        tokens, most = config.max_response_output_tokens, self.generation.max_output_tokens
+        if isinstance(tokens, int) and most is not None and tokens > most:
+            self.refuse(
+                "RealtimeConfig.max_response_output_tokens",
+                tokens,
+                "says no more in one answer",
+                f"1 to {most}, or 'inf'",
             )
         if isinstance(config.truncation, RetentionRatio) and _trigger(config.truncation) is None:
             self.refuse(
@@ -191,6 +201,8 @@ class _Judge:
             where = f"RealtimeConfig.extra[{key!r}]"
             if key in _OWNED:
                 self.refuse(where, extra[key], "is told it elsewhere", _OWNED[key])
+            if key in _FIELDS:
+                self.refuse(where, extra[key], "is told it elsewhere", f"RealtimeConfig.{key}")
             if "_" in key:
                 head, *rest = key.split("_")
                 camel = head + "".join(word.capitalize() for word in rest)

@@ -20,12 +20,12 @@ from ...model.media import (
 )
 from ..base import Endpoint, Profile
 from . import decoding, encoding, faults, seeding
+from .checks import check_supported
 from .opening import UPDATE_REF, OpenAIOpening
 from .seeding import seeds
 from .session_update import (
     Settings,
     changes,
-    check_supported,
     instructions,
     merge,
     new_session,
@@ -113,7 +113,12 @@ class OpenAIDialect:
         if urlsplit(self.base_url).scheme not in ("ws", "wss"):
             raise InvalidConfig(f"base_url is {self.base_url!r}; allowed: ws:// and wss:// URLs")
         check_supported(self.config, self.model)
-        session = new_session(self.config, self.turning_mode, output_language=self.output_language)
+        session = new_session(
+            self.config,
+            self.turning_mode,
+            model=self.model,
+            output_language=self.output_language,
+        )
         settings = settings_of(session)
         if self.call_id is not None:
             # The call has its own configuration: only what we were told of it counts.
@@ -258,7 +263,9 @@ class OpenAIDialect:
         if delta.model not in (None, self.model):
             return None
         merged = self.config.merged_with(delta)
-        whole = new_session(merged, self.turning_mode, output_language=self.output_language)
+        whole = new_session(
+            merged, self.turning_mode, model=self.model, output_language=self.output_language
+        )
         after = settings_of(whole)
         before = self._settings
         if (after.input_audio, after.output_audio) != (before.input_audio, before.output_audio):

@@ -14,8 +14,8 @@ import pybase64
 from ...model.errors import InvalidRequest, RequestTooLarge
 from ...model.media import ResponseModality
 from ...turn import ports
+from .checks import MAX_OUTPUT_TOKENS
 from .seeding import items_of
-from .session_update import MAX_OUTPUT_TOKENS
 from .tools_json import choice_by_name
 from .wire_json import to_json
 

@@ -9,7 +9,7 @@ connecting.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -18,7 +18,6 @@ from ...model.errors import InvalidConfig
 from ...model.live_config import (
     NULL,
     AudioEncoding,
-    InterruptionDetection,
     PromptRef,
     RealtimeConfig,
     RetentionRatio,
@@ -27,7 +26,7 @@ from ...model.live_config import (
     VoiceId,
 )
 from ...model.media import RealtimeAudioFormat, RealtimeTurningMode, ResponseModality
-from . import generations
+from .checks import STREAMING, Judge, check_mode
 from .tools_json import tool_choice
 
 if TYPE_CHECKING:
@@ -35,95 +34,6 @@ if TYPE_CHECKING:
 
 DEFAULT_VOICE = "marin"  # one of the two that the provider recommends
 DEFAULT_TRANSCRIPTION = "gpt-transcribe"  # its predecessors are shut down in February 2027
-MAX_OUTPUT_TOKENS = 4096
-INCLUDABLE = "item.input_audio_transcription.logprobs"
-
-# ---------------------------------------------------------------- what the protocol does not have
-
-_LACKING = {
-    "temperature": "this protocol has no temperature",
-    "cached_content": "this provider caches by itself and takes no cached content",
-    "affective_dialog": "this protocol has no affective dialog",
-}
-_BETA = {
-    "modalities": "modalities",
-    "voice": "voice",
-    "input_audio_format": "input_audio_format",
-    "output_audio_format": "output_audio_format",
-    "input_audio_transcription": "input_audio_transcription",
-    "turn_detection": "turn_detection",
-    "input_audio_noise_reduction": "noise_reduction",
-    "speed": "speed",
-    "max_response_output_tokens": "max_response_output_tokens",
-}
-_OWNED = {
-    "type": "nothing: the dialect sets it",
-    "model": "the open config's llm_identity",
-    "instructions": "RealtimeConfig.instruction",
-    "tools": "RealtimeConfig.tools, the open config or the ToolSet",
-}
-
-
-def _refuse(field: str, value: object, why: str) -> NoReturn:
-    raise InvalidConfig(f"RealtimeConfig.{field} is {value!r}: {why}")
-
-
-def check_supported(config: RealtimeConfig, model: str | None) -> None:
-    """Refuse what the protocol, or the model by its name, does not have.
-
-    Raises:
-        InvalidConfig: the message names the field and its value.
-    """
-    for field, why in _LACKING.items():
-        if (value := getattr(config, field)) is not None:
-            _refuse(field, value, why)
-    extra = config.extra or {}
-    for key in extra:
-        if key in _LACKING:
-            _refuse(f"extra[{key!r}]", extra[key], _LACKING[key])
-        if key in _BETA:
-            _refuse(f"extra[{key!r}]", extra[key], f"use RealtimeConfig.{_BETA[key]}")
-        if key in _OWNED:
-            _refuse(f"extra[{key!r}]", extra[key], f"use {_OWNED[key]}")
-    if model is not None and generations.reasons(model) is False:
-        for field in ("reasoning", "parallel_tool_calls"):
-            value = extra.get(field) if getattr(config, field) is None else getattr(config, field)
-            if value is not None:
-                _refuse(
-                    field, value, f"{model} does not reason, and refuses every setting beside it"
-                )
-    tokens = config.max_response_output_tokens
-    if isinstance(tokens, int) and tokens > MAX_OUTPUT_TOKENS:
-        _refuse(
-            "max_response_output_tokens", tokens, f"allowed: 1 to {MAX_OUTPUT_TOKENS}, or 'inf'"
-        )
-    for name in config.include or ():
-        if name != INCLUDABLE:
-            _refuse("include", name, f"allowed: {INCLUDABLE}")
-    if config.input_audio_transcription not in (None, NULL):
-        _check_transcription(config)
-
-
-_KEYWORDED = ("gpt-transcribe", "gpt-live-transcribe")
-_OTHERS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-realtime-whisper")
-_STREAMING = "gpt-realtime-whisper"
-
-
-def _check_transcription(config: RealtimeConfig) -> None:
-    wanted = config.input_audio_transcription
-    assert wanted is not None
-    assert wanted is not NULL
-    model = wanted.model
-    where = "input_audio_transcription"
-    if model.startswith(_OTHERS):
-        for field in ("keywords", "languages"):
-            if (value := getattr(wanted, field)) is not None:
-                _refuse(f"{where}.{field}", value, f"only for {' and '.join(_KEYWORDED)}")
-    if wanted.delay is not None and model != _STREAMING and model.startswith((*_OTHERS, "gpt-")):
-        _refuse(f"{where}.delay", wanted.delay.value, f"only for {_STREAMING}")
-    if wanted.prompt is not None and (model == _STREAMING or "diarize" in model):
-        _refuse(f"{where}.prompt", wanted.prompt, f"{model} takes none")
-
 
 # ---------------------------------------------------------------- the parts
 
@@ -297,66 +207,67 @@ def _defaults(mode: RealtimeTurningMode) -> dict[str, JSON]:
 
 
 def new_session(
-    config: RealtimeConfig, mode: RealtimeTurningMode, *, output_language: str | None = None
+    config: RealtimeConfig,
+    mode: RealtimeTurningMode,
+    *,
+    model: str | None = None,
+    output_language: str | None = None,
 ) -> dict[str, JSON]:
-    """The whole configuration of a new session, without its tools.
+    """The whole configuration of a new session with `model`, without its tools.
 
     Raises:
         InvalidConfig: `config` and `mode` contradict each other, or `extra` breaks what must hold.
     """
-    _check_mode(config, mode)
+    judge = Judge(model)
+    check_mode(judge, config, mode)
     session = merge(_defaults(mode), changes(config, output_language=output_language))
     if config.extra is not None:
         session = merge(session, config.extra)
-    _check_whole(session, mode)
+    _check_whole(judge, session, mode)
     return session
 
 
-def _check_mode(config: RealtimeConfig, mode: RealtimeTurningMode) -> None:
-    detection = config.turn_detection
-    off = detection is not None and detection.mode is VadMode.NONE
-    if mode is RealtimeTurningMode.PROVIDER_MANAGED and off:
-        raise InvalidConfig(
-            "RealtimeConfig.turn_detection is off, and the turning mode is provider_managed, which "
-            "needs it; use explicit_commit, or another turn_detection"
-        )
-    if mode is RealtimeTurningMode.EXPLICIT_COMMIT:
-        if detection is not None and not off:
-            raise InvalidConfig(
-                f"RealtimeConfig.turn_detection is {detection.mode.value}, and the turning mode is "
-                "explicit_commit, in which the application ends the turns; use provider_managed, "
-                "or leave turn_detection out"
-            )
-        if config.interruption_detection is InterruptionDetection.AUTOMATIC:
-            raise InvalidConfig(
-                "RealtimeConfig.interruption_detection is automatic, and the turning mode is "
-                "explicit_commit, in which the provider does not listen for speech"
-            )
-
-
-def _check_whole(session: Mapping[str, JSON], mode: RealtimeTurningMode) -> None:
+def _check_whole(judge: Judge, session: Mapping[str, JSON], mode: RealtimeTurningMode) -> None:
+    who = judge.model or "the session's model"
     modalities = session.get("output_modalities")
     if modalities not in (["audio"], ["text"]):
         raise InvalidConfig(
-            f"output_modalities is {modalities!r}; allowed: exactly one of audio and text"
+            f"output_modalities is {modalities!r}: {who} answers in one modality; "
+            "allowed: exactly one of audio and text"
         )
     for side in ("input", "output"):
         kind = _at(session, "audio", side, "format", "type")
+        rate = _at(session, "audio", side, "format", "rate")
         if kind not in _NEUTRAL_FORMATS:
             allowed = ", ".join(_NEUTRAL_FORMATS)
-            raise InvalidConfig(f"audio.{side}.format.type is {kind!r}; allowed: {allowed}")
+            raise InvalidConfig(
+                f"audio.{side}.format.type is {kind!r}: {who} has no such format; "
+                f"allowed: {allowed}"
+            )
+        known = _NEUTRAL_FORMATS[kind].sample_rate_hz
+        if rate not in (None, known):
+            raise InvalidConfig(
+                f"audio.{side}.format.rate is {rate!r}: {who} has {kind} at one rate; "
+                f"allowed: {known}"
+            )
     detection = _at(session, "audio", "input", "turn_detection")
     if (detection is None) is not (mode is RealtimeTurningMode.EXPLICIT_COMMIT):
-        raise InvalidConfig(
-            f"audio.input.turn_detection is {detection!r}, which contradicts the turning mode "
-            f"{mode.value}"
+        judge.refuse_in_mode(
+            "audio.input.turn_detection",
+            repr(detection),
+            mode,
+            f"then contradicts the turning mode {mode.value}",
+            "none with explicit_commit, and one with provider_managed",
         )
     if detection is not None and _at(session, "audio", "input", "transcription", "model") == (
-        _STREAMING
+        STREAMING
     ):
-        raise InvalidConfig(
-            f"RealtimeConfig.input_audio_transcription.model is {_STREAMING}, which works without "
-            f"turn detection only; the turning mode is {mode.value}"
+        judge.refuse_in_mode(
+            "RealtimeConfig.input_audio_transcription.model",
+            STREAMING,
+            mode,
+            "transcribes with it without turn detection only",
+            "another model, or the turning mode explicit_commit",
         )
 
 
