@@ -692,7 +692,9 @@ def checked(
         there = Origin(
             provider=policy.failover.provider, config=config, tools=tools, limits=limits
         ).elsewhere(policy.failover.provider, policy.failover.llm_identity)
-        check_same_audio(settings, there.provider.settings(there.config, tools, limits))
+        plan = there.plan(policy.failover.provider.config, (), (), now=settings, unchanged=False)
+        assert plan.settings is not None
+        check_same_audio(settings, plan.settings)
     return policy
 
 
