@@ -52,6 +52,20 @@ class Endpoint:
     subprotocols: tuple[str, ...] = ()
 
 
+@attrs.frozen(kw_only=True)
+class Replay:
+    """Messages of ours that a resumable state does not include, and that nobody has heeded yet.
+
+    `frames` are sent first on the connection that resumes it, exactly as they were.  They hold the
+    texts of `items` and the outcomes of `calls`; `asked`: and a request for an answer.
+    """
+
+    frames: tuple[bytes, ...] = attrs.field(repr=lambda frames: f"<{len(frames)} frames>")
+    items: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
+    asked: bool = False
+
+
 class Opening(Protocol):
     """The rules of one handshake, from the socket's opening to a ready session.
 
@@ -116,6 +130,10 @@ class LinkCodec(Protocol):
         """What is known for certain now that the connection is gone, and was not told yet."""
         ...
 
+    def replay(self) -> Replay | None:
+        """What has to be sent again to the newest resumable state; None: nobody counts messages."""
+        ...
+
     def carry_on(self, before: LinkCodec, calls: Collection[str]) -> None:
         """This connection goes on with the session that `before` spoke with.
 
@@ -151,10 +169,12 @@ class Dialect(Protocol):
         tools: Sequence[ToolDef],
         *,
         open_calls: Collection[str] = (),
+        resend: Sequence[bytes] = (),
     ) -> Opening:
         """The handshake that opens a new session from `config`, advertising `tools`.
 
-        `open_calls` are calls in the history that will be answered in this session.
+        `open_calls` are calls in the history that will be answered in this session.  `resend` are
+        the frames of a `Replay`, for a session that is resumed.
         """
         ...
 

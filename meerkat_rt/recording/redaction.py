@@ -103,7 +103,7 @@ _IDS: Final = frozenset(
     {
         "answerable", "call_id", "call_ids", "commits", "delta_id", "event_id", "id", "item_id",
         "item_ids", "known", "previous_item_id", "ref", "request_id", "response_id", "tool_use_id",
-        "waiting",
+        "unsent", "waiting",
     }
 )  # fmt: skip
 _WORDS: Final = frozenset(

@@ -31,6 +31,7 @@ from ..model.errors import (
 )
 from ..model.events import ClosedBy, CloseReason, Reconnecting, SessionRotated, SessionRotating
 from ..model.live_config import RealtimeConfig
+from ..providers.base import Replay
 from ..turn.crossing import Terms
 from . import link as links
 from .errors import ReconnectExhausted
@@ -165,6 +166,8 @@ class Continuity:
         self._last_moment = math.inf  # then it is not waited any longer for a boundary
         self._doomed: tuple[CloseReason, LlmError] | None = None
         self._moved = False
+        self._replay: Replay | None = None  # to be sent to the session that is resumed
+        self._unsent: frozenset[str] = frozenset()
         self._swap_not_before = -math.inf
         self._failed_over = False
         self._replacing = False  # another connection is on its way
@@ -194,6 +197,10 @@ class Continuity:
         if policy is not None and trio.current_time() - link.opened_at >= policy.steady:
             self._attempts = 0
         self._notice()
+
+    def dropping(self, replay: Replay | None, unsent: frozenset[str]) -> None:
+        """The connection is being given up; `replay` is what its provider has not heeded."""
+        self._replay, self._unsent = replay, unsent
 
     def link_ending(self, effect: LinkEnding) -> None:
         """The provider will end the connection."""
@@ -515,6 +522,9 @@ class Continuity:
         if elsewhere:
             config = self.origin.provider.config
         told = set(core.machine.known_items[: 0 if point is None else point.items])
+        replay = None if point is None else self._replay
+        if replay is not None:
+            told |= replay.items
         history: list[Message] = []
         if point is None:
             history, told = self._so_far()
@@ -524,6 +534,7 @@ class Continuity:
             () if point is not None else core.machine.open_calls(),
             now=core.settings,
             handle=None if point is None else point.handle,
+            resend=() if replay is None else replay.frames,
             unchanged=config == core.dialect.config and not (swaps or elsewhere),
         )
         return Journey(
@@ -534,6 +545,7 @@ class Continuity:
             told=told,
             recollected=self.recollection.count if point is None else point.recollected,
             seeded_calls=self.recollection.calls() if point is None else (),
+            replay=replay,
             elsewhere=elsewhere,
         )
 
@@ -583,8 +595,12 @@ class Continuity:
             link.scope.cancel(reason="the connection is not wanted any more")
             raise
         plan, point = journey.plan, journey.point
+        replay = journey.replay
         answerable = frozenset(plan.answerable if point is None else point.calls)
-        missing = self._missing(journey, answerable)
+        if replay is not None:
+            answerable -= replay.calls  # which are answered by it
+        without = answerable if replay is None else answerable | replay.calls
+        missing = self._missing(journey, without)
         known = (*journey.seeded_calls, *self.recollection.calls(journey.recollected))
         if point is not None and self._before is not None:
             link.codec.carry_on(self._before.codec, answerable)
@@ -603,6 +619,9 @@ class Continuity:
         terms = Terms(
             resumed=point is not None,
             moved=journey.elsewhere,
+            replayed=replay is not None,
+            expected=replay is not None and (replay.asked or bool(replay.calls)),
+            unsent=tuple(sorted(self._unsent)),
             missing=tuple(missing),
             answerable=tuple(sorted(answerable)),
             known=known,
@@ -623,7 +642,7 @@ class Continuity:
         for swap in done:
             swap.finish()
 
-    def _missing(self, journey: Journey, answerable: Collection[str]) -> list[Message]:
+    def _missing(self, journey: Journey, without: Collection[str]) -> list[Message]:
         """What has been said and the next session does not know."""
         core, told = self._core, journey.told
         own = core.seeded
@@ -632,7 +651,7 @@ class Continuity:
             core.message_items[own:],
             told=told,
             after=journey.recollected,
-            without=answerable,
+            without=without,
             in_words=not journey.plan.dialect.seeds_call("call"),
         )
         missing += (
@@ -666,6 +685,7 @@ class Journey:
     told: Collection[str]
     recollected: int
     seeded_calls: tuple[str, ...]
+    replay: Replay | None
     elsewhere: bool
 
 

@@ -384,11 +384,18 @@ class SessionCore:
         for event in link.codec.dropped():
             self.machine.observe(event, now)
         kept_since = math.inf if self.sent_audio is None else self.sent_audio.kept_since
-        since, heard_ms, _ = self.machine.link_dropped(kept_since, now)
         point = None if self.continuity is None else self.continuity.point
+        replay = None if point is None else link.codec.replay()
+        if replay is not None:
+            kept_since = -math.inf  # everything that matters will be sent again
+        if self.continuity is not None:
+            self.continuity.dropping(replay, self.lanes.waiting_outputs())
+        since, heard_ms, _ = self.machine.link_dropped(kept_since, now)
         if point is not None and point.at >= since:
             since, heard_ms = point.at, None  # the provider has heard what came before
-        again = [] if self.sent_audio is None else self.sent_audio.since(since, heard_ms)
+        again = []
+        if self.sent_audio is not None and replay is None:
+            again = self.sent_audio.since(since, heard_ms)
         self.sent_audio = None
         dropped = self.lanes.cross(again, now)
         self.step()

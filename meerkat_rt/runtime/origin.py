@@ -135,12 +135,14 @@ class Origin:
         *,
         now: MachineSettings,
         handle: str | None = None,
+        resend: Sequence[bytes] = (),
         unchanged: bool = True,
     ) -> Plan:
         """How to connect with `config`: to the session of `handle`, or to a new one.
 
-        `history` follows the open config's own seeds; `calls` are open.  `now` are the rules that
-        hold at this moment; `unchanged`: they cannot have changed.
+        `resend` are frames that the session of `handle` has not heeded.  `history` follows the open
+        config's own seeds; `calls` are open.  `now` are the rules that hold at this moment;
+        `unchanged`: they cannot have changed.
 
         Raises:
             LlmError: model or protocol lack what is asked; nothing was connected.
@@ -165,7 +167,7 @@ class Origin:
                 nudge_timeout=made.nudge_timeout,
             )
         if handle is not None:
-            opening = dialect.resuming(handle).opening(bare, definitions)
+            opening = dialect.resuming(handle).opening(bare, definitions, resend=resend)
             answerable: tuple[str, ...] = ()
         else:
             answerable = tuple(each.call_id for each in calls if dialect.seeds_call(each.call_id))

@@ -37,11 +37,16 @@ class Terms:
     what had been said.  `missing` is what it was not told of yet.  `answerable` are the open calls
     that it waits for, `known` calls of whose outcome it knows, or is told in `missing`.  `waiting`
     are the references of commands that wait in the lanes (`commits`: of commits of audio), with
-    `audio` bytes of input, of which `uncommitted` bytes follow the last commit.  `moved`: it is
-    another provider's.  `settings` and `tools` replace those of before.
+    `audio` bytes of input, of which `uncommitted` bytes follow the last commit.  `replayed`: what
+    the provider had not heeded was sent to it again, `expected`: something that it answers with it;
+    the outcomes of `unsent` calls were not among it.  `moved`: it is another provider's.
+    `settings` and `tools` replace those of before.
     """
 
     resumed: bool = False
+    replayed: bool = False
+    expected: bool = False
+    unsent: tuple[str, ...] = ()
     moved: bool = False
     missing: tuple[Message, ...] = ()
     answerable: tuple[str, ...] = ()
@@ -147,10 +152,12 @@ class Crossing:
         self._input.link_restored(audio=terms.audio, uncommitted=terms.uncommitted)
         for message in terms.missing:
             ctx.send(CreateItem(ref=ctx.mint("item"), item_id=ctx.mint("seed"), message=message))
+        if terms.replayed:
+            self._tools.replayed(terms.unsent)
         continued = self._tools.restored(terms.answerable, terms.known, now)
         if continued and ctx.settings.provider_continues:
             self._slot.continued(now)
-        self._slot.resume(now)
+        self._slot.resume(now, expected=terms.expected)
 
     def _go_on_with_commands(self, terms: Terms, now: float) -> None:
         ctx = self._ctx

@@ -32,6 +32,7 @@ class RequestTrigger(Enum):
     BEGAN = auto()
     BUSY = auto()
     RELINK = auto()  # the connection on which it was asked is gone; it is asked again on the next
+    EXPECT = auto()  # the provider was asked on the connection before, and has the question still
     SETTLE = auto()
 
 
@@ -39,7 +40,12 @@ _R, _RT = RequestState, RequestTrigger
 
 REQUEST_TABLE: dict[RequestState, dict[RequestTrigger, RequestState]] = {
     _R.OWED: {_RT.BEGAN: _R.RUNNING, _RT.RELINK: _R.QUEUED, _RT.SETTLE: _R.SETTLED},
-    _R.QUEUED: {_RT.SEND: _R.SENT, _RT.BEGAN: _R.RUNNING, _RT.SETTLE: _R.SETTLED},
+    _R.QUEUED: {
+        _RT.SEND: _R.SENT,
+        _RT.BEGAN: _R.RUNNING,
+        _RT.EXPECT: _R.OWED,
+        _RT.SETTLE: _R.SETTLED,
+    },
     _R.SENT: {
         _RT.BEGAN: _R.RUNNING,
         _RT.BUSY: _R.BLOCKED,

@@ -255,8 +255,12 @@ class ResponseSlot:
             self._ctx.deadlines.cancel(("nudge", request.id))
         self._refs.clear()
 
-    def resume(self, now: float) -> None:
-        """There is a connection again."""
+    def resume(self, now: float, *, expected: bool = False) -> None:
+        """There is a connection again; `expected`: the first request is answered unasked."""
+        if expected and self._queue and self.owed is None:
+            self.owed = self._queue.popleft()
+            self.owed.fire(RequestTrigger.EXPECT)
+            self._arm(self.owed, now)
         for request in self._requests.values():
             self._ctx.deadlines.set(
                 ("request", request.id), now + self._ctx.settings.request_deadline

@@ -361,6 +361,12 @@ class ToolLedger:
             if self._rounds[call.response_id].in_conversation
         )
 
+    def replayed(self, unsent: Collection[str]) -> None:
+        """What was written on the connection before has been written again; `unsent` never was."""
+        for call_id, outcome in self._outcomes.items():
+            if call_id in unsent:
+                outcome.delivered = False
+
     def restored(self, answerable: Collection[str], known: Collection[str], now: float) -> bool:
         """There is another connection, whose session waits for the outcomes of `answerable`.
 

@@ -24,13 +24,14 @@ from .seeding import contents_of
 from .session_setup import Settings
 from .tools_json import Scheduling, ToolBehavior, is_async, scheduling_of
 from .turns import Turns
+from .unconsumed import Unconsumed
 from .wire_json import count, from_base64, milliseconds, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ...turn.ports import ProviderCommand, ProviderEvent
-    from ..base import LinkCodec
+    from ..base import LinkCodec, Replay
     from .frames import FunctionCall, Part, ServerContent, ServerMessage
 
 REMEMBERED_CALLS = 256  # settled call ids by which a repeated or late message is known
@@ -48,6 +49,7 @@ class Manner:
     input_rate: int
     behavior: ToolBehavior | None
     scheduling: Scheduling
+    counts: bool = False  # the provider tells which of our messages a resumable state includes
 
 
 class GeminiCodec:
@@ -58,6 +60,8 @@ class GeminiCodec:
         self._manner = manner
         self._manual = settings.manual
         self._turns = Turns(link, manual=self._manual, transcribes=settings.transcribes)
+        self._unconsumed = Unconsumed() if manner.counts else None
+        self._began = 0  # responses, as far as the above knows of them
         self._pending: list[ProviderEvent] = []  # what was sent implies it
         self._activity = False  # the application's activity is open (manual sessions only)
         self._texted = False  # realtime text was sent that the model answers by itself
@@ -78,6 +82,9 @@ class GeminiCodec:
         except (ValueError, RecursionError, OverflowError) as error:
             return (*pending, ports.ProtocolFault(message=str(error), raw=frame))
         self._message(message, frame)
+        if self._unconsumed is not None and self._turns.began != self._began:
+            self._began = self._turns.began
+            self._unconsumed.heeded()
         return (*pending, *self._taken())
 
     def _taken(self) -> list[ProviderEvent]:
@@ -110,6 +117,8 @@ class GeminiCodec:
         if (update := message.session_resumption_update) is not None:
             handle = (update.new_handle or None) if update.resumable else None
             last = count(update.last_consumed_client_message_index)
+            if self._unconsumed is not None and handle is not None:
+                self._unconsumed.consumed(last or 0)
             turns.out.append(ports.ResumptionUpdated(handle=handle, last_consumed=last))
         if message.go_away is not None:
             turns.out.append(ports.GoingAway(time_left=seconds(message.go_away.time_left)))
@@ -240,9 +249,17 @@ class GeminiCodec:
         pending, self._pending = self._pending, []
         return (*pending, *self._taken())
 
+    def replay(self) -> Replay | None:
+        """What has to be sent again to the newest resumable state."""
+        return None if self._unconsumed is None else self._unconsumed.replay()
+
     def carry_on(self, before: LinkCodec, calls: Collection[str]) -> None:
         """This connection goes on with the session that `before` spoke with."""
         if isinstance(before, GeminiCodec):
+            if self._unconsumed is not None and before._unconsumed is not None:
+                self._unconsumed.go_on(before._unconsumed)
+                self._turns.carry_on(before._turns)
+                self._activity = before._activity and len(self._unconsumed) > 0
             for call_id in calls:
                 if call_id in before._calls:
                     self._calls[call_id] = before._calls[call_id]
@@ -281,6 +298,8 @@ class GeminiCodec:
             case _:
                 raise InvalidRequest(f"Gemini has no {type(command).__name__}")
         self._pending += self._taken()
+        if self._unconsumed is not None:
+            self._unconsumed.note(frames_, command)
         return frames_
 
     # ---------------------------------------------------------------- the user

@@ -197,11 +197,13 @@ class GeminiDialect:
         tools: Sequence[ToolDef],
         *,
         open_calls: Collection[str] = (),
+        resend: Sequence[bytes] = (),
     ) -> GeminiOpening:
         """The handshake that opens a session from `config`, advertising `tools`.
 
         With a `handle` the provider has the history already.  `open_calls` are told as unanswered:
-        a new session takes no answer to a call that it did not make.
+        a new session takes no answer to a call that it did not make.  `resend` follows the setup of
+        a session that is resumed.
 
         Raises:
             InvalidConfig: `config` and the `RealtimeConfig` contradict each other, or history
@@ -232,7 +234,9 @@ class GeminiDialect:
             for number, batch in enumerate(batches)
         )
         return GeminiOpening(
-            setup=to_json({"setup": setup}), history=frames, typed=self.fault_error
+            setup=to_json({"setup": setup}),
+            history=frames or tuple(resend),
+            typed=self.fault_error,
         )
 
     def attaching(self, tools: Sequence[ToolDef] = ()) -> GeminiOpening:
@@ -346,6 +350,7 @@ class GeminiDialect:
             input_rate=self.input_rate,
             behavior=self.tool_behavior,
             scheduling=self.tool_scheduling,
+            counts=self.transparent,
         )
 
     def codec(self, link: str) -> GeminiCodec:

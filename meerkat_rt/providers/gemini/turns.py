@@ -82,6 +82,7 @@ class Turns:
         self._link = link
         self._manual = manual
         self._transcribes = transcribes
+        self.began = 0  # responses so far
         self._minted = 0
         self._user: UserTurn | None = None
         self._earlier: UserTurn | None = None  # committed before it; words may still come
@@ -238,6 +239,7 @@ class Turns:
         self._audio_sent = self._prompted = self._busy = self._commanded = self._stray = False
         self._unanswered = False
         self._news = False
+        self.began += 1
         reply = Reply(self.mint("resp"), self.mint("said"), self.mint("text"))
         self._reply = reply
         self.out.append(ports.ResponseBegan(response_id=reply.id))
@@ -424,6 +426,12 @@ class Turns:
     def dropped(self) -> None:
         """The connection is gone: what was said in answered turns is all that was said in them."""
         self._settle_answered()
+
+    def carry_on(self, before: Turns) -> None:
+        """What was sent on the connection before and not heeded has been sent again on this one."""
+        self._audio_sent = before._audio_sent
+        self._prompted = before._prompted
+        self._news = before._news
 
     # ---------------------------------------------------------------- usage
 

@@ -189,10 +189,12 @@ class OpenAIDialect:
         tools: Sequence[ToolDef],
         *,
         open_calls: Collection[str] = (),
+        resend: Sequence[bytes] = (),
     ) -> OpenAIOpening:
         """The handshake that opens a new session from `config`, advertising `tools`.
 
-        `open_calls` are calls in the history that will be answered in this session.
+        `open_calls` are calls in the history that will be answered in this session; there is
+        nothing to resume, and so never anything to `resend`.
 
         Raises:
             InvalidConfig: `config` and the `RealtimeConfig` contradict each other, or history
@@ -328,6 +330,9 @@ class OpenAIDialect:
     def dropped(self) -> tuple[ProviderEvent, ...]:
         """Nothing: the provider has told everything that it knows."""
         return ()
+
+    def replay(self) -> None:
+        """Nothing: a session ends with its connection."""
 
     def carry_on(self, before: LinkCodec, calls: Collection[str]) -> None:
         """Nothing: the provider names every call itself."""

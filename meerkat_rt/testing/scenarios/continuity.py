@@ -8,15 +8,18 @@ import trio
 
 from ...model import events as ev
 from ...model.live_config import RealtimeConfig
+from ...model.media import RealtimeTextChunk
 from ...runtime import errors
 from ...runtime.continuity import ContinuityPolicy
 from .bodies import idle_server, read_out, slow, take, welcoming
+from .gemini import scenarios_of as gemini_scenarios_of
 from .openai import TONE, scenarios_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ...runtime.session import RealtimeSession
+    from ..gemini_peer import GeminiPeer
     from ..openai_peer import OpenAIPeer
     from . import stage
 
@@ -185,3 +188,53 @@ async def another_configuration_at_the_end_of_the_turn(session: RealtimeSession)
     await take(session, ev.ResponseStarted)
     await session.resume_with(OTHER)
     await take(session, ev.SessionRotated)
+
+
+# ---------------------------------------------------------------- Gemini
+
+gemini_case = gemini_scenarios_of("continuity")
+
+
+async def resumable(peer: GeminiPeer) -> None:
+    await peer.welcome()
+    await peer.expect_turn()
+    await peer.tool_call(("slow", {"name": "z" * 8}))
+    await peer.resumable("h1")
+    await trio.sleep(0.2)
+    await peer.reset()
+
+
+async def resumed(peer: GeminiPeer) -> None:
+    await peer.welcome(sessionResumption={"handle": "h1"})
+    await peer.expect_tool_response("call_1")
+    peer.tag = "b"
+    await peer.audio_response("Done.", ms=40)
+    await peer.linger()
+
+
+@gemini_case(
+    resumable, resumed, greeted=False, tools=[slow], continuity=POLICY, survives_reset=True
+)
+async def a_session_resumed_by_its_handle(session: RealtimeSession) -> None:
+    await session.send_input(RealtimeTextChunk("go"))
+    await take(session, ev.SessionRotated, ev.TurnCompleted)
+
+
+async def going_away(peer: GeminiPeer) -> None:
+    await peer.welcome()
+    await peer.expect_turn()
+    await peer.audio_response("Good morning.", ms=40)
+    await peer.resumable("h1")
+    await peer.go_away(20)
+    await peer.linger()
+
+
+async def coming_back(peer: GeminiPeer) -> None:
+    await peer.welcome(sessionResumption={"handle": "h1"})
+    await peer.linger()
+
+
+@gemini_case(going_away, coming_back, greeted=False, continuity=POLICY, survives_reset=True)
+async def a_connection_that_is_going_away(session: RealtimeSession) -> None:
+    await session.send_input(RealtimeTextChunk("hello"))
+    await take(session, ev.SessionRotating, ev.SessionRotated)
