@@ -16,7 +16,7 @@ from meerkat_rt.testing.long_call import LongCall
 from meerkat_rt.turn.responses import ResponseSlot
 from meerkat_rt.turn.tools import ToolLedger
 
-PROVIDERS = ("openai", "gemini")
+PROVIDERS = ("openai", "gemini", "vertex")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -12,6 +12,8 @@ import trio
 from ..clock import virtual_clock
 from .call import LongCall, Outcome
 
+PROVIDERS = ("openai", "gemini", "vertex")
+
 
 def _play(call: LongCall) -> Outcome:
     return trio.run(call.run, clock=virtual_clock())
@@ -22,13 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m meerkat_rt.testing.long_call", description=__doc__
     )
-    parser.add_argument("--provider", choices=("openai", "gemini", "both"), default="both")
+    parser.add_argument("--provider", choices=(*PROVIDERS, "all"), default="all")
     parser.add_argument("--seeds", type=int, default=100, help="how many, from --first on")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--turns", type=int, default=270, help="each takes 40 s; 270: three hours")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     given = parser.parse_args(arguments)
-    providers = ("openai", "gemini") if given.provider == "both" else (given.provider,)
+    providers = PROVIDERS if given.provider == "all" else (given.provider,)
     calls = [
         LongCall(provider=provider, turns=given.turns, seed=seed)
         for provider in providers

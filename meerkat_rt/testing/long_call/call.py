@@ -15,7 +15,7 @@ from ...model import events as ev
 from ...model.conversation import AssistantMessage, Provider, SessionLlmIdentity, UserMessage
 from ...model.media import RealtimeTurningMode
 from ...model.open_config import RealtimeSessionOpenConfig
-from ...providers.gemini.addresses import AiStudio
+from ...providers.gemini.addresses import AiStudio, Platform, Vertex
 from ...runtime.continuity import ContinuityPolicy
 from ...runtime.factories import OpenAIRealtime, open_session
 from ...runtime.factories_gemini import GeminiLive
@@ -68,7 +68,7 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class LongCall:
-    """A call of `turns` turns, one every `turn_every` seconds, with "openai" or "gemini".
+    """A call of `turns` turns, one every `turn_every` seconds, with "openai", "gemini" or "vertex".
 
     `drop_every`: seconds in each of which the connection is reset once (None: never).  `max_age`:
     seconds after which a connection is replaced (None: as the provider wants it).  `seed` chooses
@@ -178,9 +178,11 @@ class _Play:
             return OpenAIRealtime(
                 api_key="k", base_url="ws://peer/v1/realtime", connector=dialler, seed=1
             )
-        return GeminiLive(
-            platform=AiStudio(api_key="k", base_url="ws://peer"), connector=dialler, seed=1
-        )
+        transparent = self.call.provider == "vertex"
+        platform: Platform = AiStudio(api_key="k", base_url="ws://peer")
+        if transparent:
+            platform = Vertex(project="p", location="l", access_token="t", base_url="ws://peer")
+        return GeminiLive(platform=platform, transparent=transparent, connector=dialler, seed=1)
 
     async def open_stream(self, _host: str, _port: int) -> trio.abc.Stream:
         """One more connection."""

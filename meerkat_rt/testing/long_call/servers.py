@@ -254,11 +254,14 @@ class GeminiServer(Server):
         super().__init__(world, wire)
         self.peer = GeminiPeer(wire.server, skipped=frozenset())
         self.peer.tag = tag
+        self.transparent = False
+        self.messages = 0  # of the client's, after the setup
 
     async def greet(self) -> None:
         """The handshake."""
         setup = await self.peer.welcome()
-        handle = (setup.get("sessionResumption") or {}).get("handle")
+        resumption = setup.get("sessionResumption") or {}
+        handle, self.transparent = resumption.get("handle"), bool(resumption.get("transparent"))
         if handle is not None:
             self.mind.known = [attrs.evolve(each) for each in self.world.shelf[handle]]
         else:
@@ -276,10 +279,12 @@ class GeminiServer(Server):
         """The session can be resumed from here."""
         handle = f"h{len(self.world.shelf)}.{self.peer.tag}"
         self.world.shelf[handle] = [attrs.evolve(each) for each in self.mind.known]
-        await self.peer.resumable(handle)
+        consumed = self.messages - len(self.frames)
+        await self.peer.resumable(handle, last_consumed=consumed if self.transparent else None)
 
     async def hear(self, frame: dict[str, Any]) -> None:
         """One message of the client's."""
+        self.messages += 1
         if "realtimeInput" in frame:
             self.heard(frame["realtimeInput"]["audio"]["data"])
         elif "toolResponse" in frame:
