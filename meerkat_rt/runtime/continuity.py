@@ -128,12 +128,13 @@ class ResumeAt:
 
 @attrs.define(eq=False)
 class Swap:
-    """A change of the configuration that the application waits for."""
+    """A change of the configuration that the application waits for, in the call `caller` if any."""
 
     updates: RealtimeConfig
     at_once: bool
     bridge: str | None
     deadline: float
+    caller: str | None = None
     done: trio.Event = attrs.field(factory=trio.Event)
     error: LlmError | None = None
     begun: bool = False
@@ -247,7 +248,7 @@ class Continuity:
 
     def recollect(self, effect: Recollect) -> None:
         """A call has its outcome."""
-        self.recollection.call(effect, self._core.said)
+        self.recollection.call(effect, len(self._core.spoken))
 
     # ---------------------------------------------------------------- the configuration
 
@@ -271,11 +272,18 @@ class Continuity:
     ) -> Swap:
         """Ask for a swap; the task does it.  `patience`: seconds to wait for a turn's end."""
         updates = next((update for merged, update in self._issued if merged == config), config)
-        swap = Swap(updates, at_once, bridge, trio.current_time() + patience)
+        call = self._core.tools.own_call()
+        caller = None if call is None else call.call_id
+        swap = Swap(updates, at_once, bridge, trio.current_time() + patience, caller)
         self.swaps.append(swap)
         self._notice()
         self._core.summons.set()
         return swap
+
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """The calls that wait for a swap, which does not wait for them in turn."""
+        return tuple(swap.caller for swap in self.swaps if swap.caller is not None)
 
     def withdraw(self, swap: Swap) -> None:
         """Nobody waits for the swap any more; if it has not begun, it does not happen."""
@@ -351,7 +359,7 @@ class Continuity:
         core = self._core
         while True:
             try:
-                journey = await self._prepare()
+                journey = self._prepare()
                 if journey.point is not None:
                     break
                 link = await self._dial(nursery, journey)
@@ -362,7 +370,7 @@ class Continuity:
             if core.link is old:
                 await self._boundary(old)
             if journey.current == self._current():
-                await self._cross(link, journey)
+                self._cross(link, journey)
                 return
             # What was changed on the old connection meanwhile, the new one does not know.
             link.begin.set()
@@ -445,7 +453,7 @@ class Continuity:
             except LlmError as failed:
                 error = failed
                 continue
-            await self._cross(link, journey)
+            self._cross(link, journey)
             if core.link is not None:
                 return
             error, self._error = self._error, None
@@ -473,7 +481,7 @@ class Continuity:
         return await self._once(nursery)
 
     async def _once(self, nursery: trio.Nursery) -> tuple[Journey, Link]:
-        journey = await self._prepare()
+        journey = self._prepare()
         return journey, await self._dial(nursery, journey)
 
     def _delay(self, policy: ContinuityPolicy, error: LlmError | None) -> float:
@@ -506,14 +514,13 @@ class Continuity:
 
     # ---------------------------------------------------------------- one connection
 
-    async def _prepare(self) -> Journey:
+    def _prepare(self) -> Journey:
         """What the next connection is opened with.  The swaps that are asked for begin here.
 
         Raises:
             LlmError: the configuration cannot work.
         """
         core, point = self._core, self.point
-        await self._written()
         config, current = self.config, self._current()
         swaps = tuple(self.swaps)
         for swap in swaps:
@@ -556,9 +563,8 @@ class Continuity:
     def _so_far(self) -> tuple[list[Message], set[str]]:
         """Everything that has been said, and the items that it was said in."""
         core = self._core
-        own = core.seeded
-        told = {item_id for items in core.message_items for item_id in items}
-        history = self.recollection.history(core.messages[own:], core.message_items[own:])
+        told = {item_id for items in core.spoken_items for item_id in items}
+        history = self.recollection.history(core.spoken, core.spoken_items)
         for items, text in core.machine.unheard():
             told.update(items)
             history.append(_said(text))
@@ -584,16 +590,11 @@ class Continuity:
             self._before = old
             old.retire(core.limits.close_grace)
 
-    async def _cross(self, link: Link, journey: Journey) -> None:
+    def _cross(self, link: Link, journey: Journey) -> None:
         """`link` becomes the session's."""
         core = self._core
-        try:
-            if core.link is not None:
-                self._let_go(core.link)
-            await self._written()
-        except BaseException:
-            link.scope.cancel(reason="the connection is not wanted any more")
-            raise
+        if core.link is not None:
+            self._let_go(core.link)
         plan, point = journey.plan, journey.point
         replay = journey.replay
         answerable = frozenset(plan.answerable if point is None else point.calls)
@@ -609,7 +610,7 @@ class Continuity:
             self.swaps.remove(swap)
             if swap.bridge is not None:
                 bridge = SystemMessage(swap.bridge)
-                self.recollection.tell(bridge, core.said)
+                self.recollection.tell(bridge, len(core.spoken))
                 missing.append(bridge)
         retooled = any(swap.updates.tools is not None for swap in done)
         if point is None:
@@ -645,10 +646,9 @@ class Continuity:
     def _missing(self, journey: Journey, without: Collection[str]) -> list[Message]:
         """What has been said and the next session does not know."""
         core, told = self._core, journey.told
-        own = core.seeded
         missing = self.recollection.history(
-            core.messages[own:],
-            core.message_items[own:],
+            core.spoken,
+            core.spoken_items,
             told=told,
             after=journey.recollected,
             without=without,
@@ -660,13 +660,6 @@ class Continuity:
             if any(item_id not in told for item_id in items)
         )
         return missing
-
-    async def _written(self) -> None:
-        """Wait until what was said is where the next session is told from."""
-        core = self._core
-        if core.journal is not None:
-            with trio.move_on_after(core.limits.store_grace):
-                await core.journal.wait_written()
 
 
 @attrs.frozen(kw_only=True)

@@ -157,8 +157,10 @@ class SessionCore:
         self.boundary: Signal | None = None  # somebody waits for the boundary between two turns
         self.summons = Signal()  # the supervisor has something to do
         self.stale_events = 0  # of connections that are not the session's any more
-        self.message_items: list[tuple[str, ...]] = []  # of which each message was made
-        self.seeded = 0  # messages that the open config has, too
+        # What became canonical in this session, durable or not, and the items of each message: the
+        # next connection is told of it, which can wait for no store.
+        self.spoken: list[Message] = []
+        self.spoken_items: list[tuple[str, ...]] = []
         self.session_id: str | None = None
         self.conversation_id: str | None = None  # of the store
         self.connected = False
@@ -208,7 +210,10 @@ class SessionCore:
     def at_boundary(self) -> bool:
         """Between two turns; audio that nobody reads will not be heard, so it is not waited for."""
         machine = self.machine
-        return machine.at_boundary or (self.events.left_unread and machine.turn_over)
+        asking = () if self.continuity is None else self.continuity.callers
+        return machine.at_boundary(asking) or (
+            self.events.left_unread and machine.turn_over(asking)
+        )
 
     def _consumer_too_slow(self) -> None:
         text = (
@@ -227,28 +232,28 @@ class SessionCore:
     def _apply(
         self, transcript: list[RealtimeTranscriptEvent], events: list[RealtimeSessionEvent]
     ) -> None:
-        if self.journal is not None:
-            self.journal.add(transcript)  # announces later, see `announce`
-            return
-        apply = self.authority.apply
+        apply, journal = self.authority.apply, self.journal
         for event in transcript:
             outcome = apply(event)
             if outcome.messages:
-                self.messages.extend(outcome.messages)
                 ids = tuple(item.item_id for item in outcome.materialized_messages)
                 shares = _share(ids, outcome.messages)
-                self.message_items.extend(shares)
-                events.extend(
-                    MessageCommitted(message=message, item_ids=own)
-                    for message, own in zip(outcome.messages, shares, strict=True)
-                )
+                self.spoken += outcome.messages
+                self.spoken_items += shares
+                if journal is None:
+                    self.messages += outcome.messages
+                    events.extend(
+                        MessageCommitted(message=message, item_ids=own)
+                        for message, own in zip(outcome.messages, shares, strict=True)
+                    )
+        if journal is not None:
+            journal.add(transcript)  # announces later, see `announce`
 
     def announce(self, stored: Iterable[StoredMessage]) -> None:
         """Tell the application of messages that have become durable."""
         events: list[RealtimeSessionEvent] = []
         for entry in stored:
             self.messages.append(entry.message)
-            self.message_items.append(entry.item_ids)
             if isinstance(entry.message, (UserMessage, AssistantMessage)):
                 events.append(MessageCommitted(message=entry.message, item_ids=entry.item_ids))
         if events:
@@ -293,13 +298,6 @@ class SessionCore:
     def begin_with(self, messages: Iterable[Message]) -> None:
         """What was said before this session; its open config has it, too."""
         self.messages += messages
-        self.seeded = len(self.messages)
-        self.message_items += [()] * (self.seeded - len(self.message_items))
-
-    @property
-    def said(self) -> int:
-        """How many messages became canonical in this session."""
-        return len(self.messages) - self.seeded
 
     @property
     def transcript(self) -> tuple[Message, ...]:

@@ -168,7 +168,8 @@ class RealtimeSession(SessionCommands):
         has that, else told of the conversation so far.  Everything goes on: the events, the
         transcript, the calls, the requests.  `when="turn_end"` waits until nobody speaks and
         nothing is owed, at most `SessionLimits.turn_end`; `"now"` does not wait, and what the model
-        is saying ends there.  `bridge` is told to the model, once, as an instruction that asks for
+        is saying ends there.  A tool may ask, too: its own call is not waited for, and is answered
+        in the new session.  `bridge` is told to the model, once, as an instruction that asks for
         no answer.  Changes that were made since `config` was returned stand, and several pending
         ones are made together.
 

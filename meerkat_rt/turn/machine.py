@@ -40,7 +40,7 @@ from .server_tools import ServerTools
 from .tools import ToolLedger, error_text, result_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ..model.conversation import ToolResult
     from ..model.events import RealtimeSessionEvent
@@ -112,16 +112,17 @@ class SessionMachine:
         """Tokens of all responses that have ended."""
         return self._output.usage
 
-    @property
-    def at_boundary(self) -> bool:
-        """Between two turns: nobody speaks, nothing is to be answered, heard, or acknowledged."""
-        return self._hearing.quiet and self.turn_over
+    def at_boundary(self, but_for: Collection[str] = ()) -> bool:
+        """Between two turns: nobody speaks, nothing is to be answered, heard, or acknowledged.
 
-    @property
-    def turn_over(self) -> bool:
+        `but_for`: calls that wait for the boundary themselves.
+        """
+        return self._hearing.quiet and self.turn_over(but_for)
+
+    def turn_over(self, but_for: Collection[str] = ()) -> bool:
         """As `at_boundary`, but what the model has said may still be to be heard."""
         return (
-            not self._tools.open_calls()
+            all(call.call_id in but_for for call in self._tools.open_calls())
             and not self._input.speaking
             and not self._input.pending
             and not self._slot.waiting

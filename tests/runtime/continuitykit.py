@@ -74,6 +74,17 @@ class Exchange:
             task_status.started()
             await trio.sleep_forever()
 
+    async def played(self) -> None:
+        """Every script has come to where it lingers, or to its end; a moment is left for that.
+
+        One that waits for a frame that never comes would not complain when the session has left.
+        """
+        await trio.sleep(2)
+        for peer in self.peers:
+            assert peer.lingering or peer.finished or peer.socket.gone, (
+                f"a script waits for more than {peer.frames()[-3:]}"
+            )
+
     def settled(self) -> None:
         for wire in self.wires:
             assert wire.offences == []
@@ -170,6 +181,7 @@ async def calling_gemini(
             continuity=continuity,
         ) as session:
             yield Call(session, made)
+            await made.played()
 
 
 @asynccontextmanager
@@ -201,3 +213,4 @@ async def calling(
             **opening,
         ) as session:
             yield Call(session, made)
+            await made.played()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
+import attrs
 import pytest
 import trio
 from continuitykit import EXPLICIT, TONE, calling, exchange
@@ -11,11 +14,14 @@ from meerkat_rt import (
     ContinuityPolicy,
     OpenAIRealtime,
     RealtimeConfig,
+    RealtimeTextChunk,
     SessionLimits,
     errors,
 )
 from meerkat_rt.model import events as ev
 from meerkat_rt.runtime.continuity import Failover
+from meerkat_rt.runtime.ports import Conversation
+from meerkat_rt.storage import MemoryStore
 from meerkat_rt.transport import connector
 from meerkat_rt.turn.effects import Lost
 
@@ -323,3 +329,76 @@ async def test_attempts_are_counted_anew_after_a_connection_that_lasted(autojump
     async with calling(*scripts) as call:
         await call.until(ev.SessionRotated, 2)
         assert [each.attempt for each in call.of(ev.Reconnecting)] == [1, 2, 3, 1, 2, 3]
+
+
+async def test_a_tool_may_ask_for_another_configuration(autojump_clock):
+    async def first(peer):
+        await peer.tool_call_response(("transfer", {}), create=await peer.expect("response.create"))
+        await leaving(peer)
+
+    async def second(peer):
+        await peer.wait_request()
+        assert "model=gpt-realtime-2" in peer.socket.request.path
+        await peer.welcome_back(1)
+        assert await peer.expect_tool_output("call_1") == "transferred"
+        await answering(peer, "Here I am.")
+        await peer.linger()
+
+    async def transfer() -> str:
+        """Transfer."""
+        await session.resume_with(OTHER)
+        return "transferred"
+
+    async with calling(first, second, continuity=None, tools=[transfer]) as call:
+        session = call.session
+        await session.create_response()
+        begun = trio.current_time()
+        await call.until(ev.SessionRotated)
+        assert trio.current_time() < begun + 1
+        (finished,) = [*call.of(ev.ToolCallFinished)] or (await call.until(ev.ToolCallFinished))[
+            -1:
+        ]
+        assert finished.outcome is ev.ToolOutcome.RESULT
+        await call.until(ev.TurnCompleted)
+
+
+class Broken(MemoryStore):
+    """A store that takes nothing of what is said."""
+
+    @asynccontextmanager
+    async def open(self, session_id, **options):
+        async with super().open(session_id, **options) as journal:
+            yield BrokenJournal(journal.restored)
+
+
+@attrs.frozen
+class BrokenJournal:
+    restored: object
+
+    async def commit(self, batch):
+        await trio.lowlevel.checkpoint()
+        raise errors.ServerError("the disk is full", 507)
+
+
+async def test_what_the_store_did_not_take_is_told_to_the_next_session_all_the_same(autojump_clock):
+    async def first(peer):
+        await peer.item_created(await peer.expect("conversation.item.create"))
+        await answering(peer, "Good morning.")
+        await trio.sleep(20)
+        await peer.reset()
+
+    async def second(peer):
+        seeds = await peer.welcome_back(2)
+        said = [part["text"] for seed in seeds for part in seed["content"]]
+        assert said == ["hello", "Good morning."]
+        await peer.linger()
+
+    store = Conversation(store=Broken(), on_failure="continue")
+    async with calling(first, second, store=store) as call:
+        await call.session.send_input(RealtimeTextChunk("hello"))
+        await call.until(ev.Reconnecting)
+        lost = trio.current_time()
+        await call.until(ev.SessionRotated)
+        assert trio.current_time() < lost + 1
+        assert call.of(ev.StoreFailed)
+        await trio.sleep(1)
