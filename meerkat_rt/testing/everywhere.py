@@ -164,11 +164,12 @@ def cancel_everywhere(
       it (each point is run `repeat` times);
     - `verify(trial)` yields no line and fails no assertion.
 
-    `sample` limits each action to that many points, chosen by a fixed seed and always including the
-    first and the last; 0 is none, for the pairs alone.  `pairs` adds that many runs in which a
-    second action follows the first, at a later point: a second blow during the teardown.  `seed` or
-    `orders` runs it all under another order of tasks than FIFO.  `idle` (real seconds) is for
-    scenarios with real sockets.  `progress` is called with the number of points done and to do.
+    `sample` limits each action to that many points, chosen by a fixed seed and, but for a single
+    one, including the first and the last; 0 is none, for the pairs alone.  `pairs` adds that many
+    runs in which a second action follows the first, at a later point: a second blow during the
+    teardown.  `seed` or `orders` runs it all under another order of tasks than FIFO.  `idle` (real
+    seconds) is for scenarios with real sockets.  `progress` is called with the number of points
+    done and to do.
 
     Makes its own Trio loops, under a virtual clock: call it from a plain `def` test.
 
@@ -326,6 +327,8 @@ def _choose(base: RunResult, action: str, sample: int | None) -> list[int]:
     if not sample:
         return []
     chooser = random.Random(f"{action} {sample}")
+    if sample == 1:
+        return [chooser.choice(points)]
     ends = {points[0], points[-1]}
     between = points[1:-1]
     return sorted(ends | set(chooser.sample(between, max(0, sample - len(ends)))))

@@ -71,6 +71,7 @@ class Probe(StallWatch):
         # For each action, the points at which it can be fired; filled in by a survey only.
         self.eligible: dict[str, list[int]] = {}
         self.places: list[Place] = []
+        self.ending_at: float | None = None  # virtual time of the first action that ends the region
         self.prefix_length: int | None = None  # of the trace, when the first action was fired
         self.delivered: str | None = None  # the first task that our Cancelled reached
         self.deadlock: list[str] | None = None
@@ -123,7 +124,7 @@ class Probe(StallWatch):
     def _fire(self, point: int, name: str, beside: str, task: trio.lowlevel.Task) -> None:
         trial = self.trial
         if trial.injected is None:
-            trial.injected, trial.injected_at = name, trio.current_time()
+            trial.injected = name
             self.prefix_length = len(self.trace)
         awaiting = tuple(
             sorted(f"{self._labels[each]} @ {places.where(each)}" for each in trial.region_tasks)
@@ -133,6 +134,8 @@ class Probe(StallWatch):
         target = Target.of(name)
         if target is None:
             action = trial.actions[name]
+            if action.ends and self.ending_at is None:
+                self.ending_at = trio.current_time()
             self.places.append(Place(point, name, beside, awaiting, ends=action.ends))
             action.fire()
             return

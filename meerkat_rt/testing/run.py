@@ -155,11 +155,9 @@ def run_once(
 
 
 def _unwind(trial: Trial, probe: Probe) -> float | None:
-    if trial.injected_at is None or trial.ended_at is None:
+    if probe.ending_at is None or trial.ended_at is None:
         return None
-    if not any(place.ends for place in probe.places):
-        return None
-    return max(0.0, trial.ended_at - trial.injected_at)
+    return max(0.0, trial.ended_at - probe.ending_at)
 
 
 def _violations(

@@ -58,7 +58,6 @@ class Trial:
         self.in_region = False
         self.ended_at: float | None = None  # virtual time at which the region was left
         self.injected: str | None = None  # the first action that has been fired
-        self.injected_at: float | None = None
         self.excused: str | None = None
         # What ``raise(...)`` raises: a scenario may put something else here.
         self.error: Callable[[], BaseException] = lambda: InjectedError("injected")

@@ -235,10 +235,17 @@ class WebSocketPeer:
         await trio.aclose_forcefully(self.stream)
 
     async def half_close(self) -> None:
-        """Send the stream's end of file without a close frame, and go on reading."""
+        """Send the stream's end of file without a close frame, and go on reading.
+
+        Raises ClientGone when the client is gone.
+        """
         self._silent = True
         if isinstance(self.stream, trio.abc.HalfCloseableStream):
-            await self.stream.send_eof()
+            async with self._writing:
+                try:
+                    await self.stream.send_eof()
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                    raise ClientGone("the client is gone: it can be sent no end either") from exc
 
     def cork(self) -> None:
         """Gather what is sent from now on, until `uncork`."""

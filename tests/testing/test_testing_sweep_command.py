@@ -10,12 +10,13 @@ import pytest
 import trio
 from click.testing import CliRunner, Result
 
-from meerkat_rt.testing import Trial
+from meerkat_rt.testing import WIRES, Trial
 from meerkat_rt.testing.scenarios import SCENARIOS
-from meerkat_rt.testing.sweep import Case
+from meerkat_rt.testing.sweep import TRANSPORTS, Case
 from meerkat_rt.testing.sweep.__main__ import main
-from meerkat_rt.testing.sweep.plan import AMOUNTS, plan
+from meerkat_rt.testing.sweep.plan import AMOUNTS, Job, Level, plan
 from meerkat_rt.testing.sweep.sources import OURS, NoScenarios, cases_of
+from meerkat_rt.testing.trial import CANCEL
 
 HERE = __name__
 
@@ -48,7 +49,7 @@ def test_a_sound_program_of_ones_own_passes_and_the_last_line_counts() -> None:
     assert result.exit_code == 0, result.output
     last = result.output.splitlines()[-1]
     found = re.fullmatch(
-        r"1 scenarios, (\d+) points, 2 seeds, (\d+) runs, 0 failures, [\d.]+ s", last
+        r"1 scenarios, (\d+) points, 1 seeds, (\d+) runs, 0 failures, [\d.]+ s", last
     )
     assert found is not None, last
     points, runs = map(int, found.groups())
@@ -109,11 +110,33 @@ def test_over_processes_the_result_is_the_same() -> None:
     assert alone["failures"] == 0
 
 
-@pytest.mark.parametrize("level", AMOUNTS)
-def test_every_level_sweeps_every_point_of_each_scenario(level: str) -> None:
-    jobs = plan(level, [(OURS, case) for case in SCENARIOS.values()])  # type: ignore[arg-type]
-    whole = {job.case for job in jobs if job.sample is None and job.actions == ("cancel",)}
+def of_level(level: Level) -> list[Job]:
+    return plan(level, [(OURS, case) for case in SCENARIOS.values()])
+
+
+@pytest.mark.parametrize("level", ["standard", "all"])
+def test_every_scenario_is_cancelled_at_every_point(level: Level) -> None:
+    whole = {job.case for job in of_level(level) if job.sample is None and job.actions == (CANCEL,)}
     assert whole == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("level", AMOUNTS)
+def test_every_action_of_each_scenario_is_swept(level: Level) -> None:
+    jobs = of_level(level)
     for case in SCENARIOS.values():
-        settings = {(job.wire, job.transport) for job in jobs if job.case == case.name}
+        swept = {action for job in jobs if job.case == case.name for action in job.actions}
+        assert swept == {CANCEL, *case.blows, *case.faults, "cancel(*)", "raise(*)"}
+
+
+def test_the_gate_runs_twenty_seeds_of_twenty_five_points_and_every_setting() -> None:
+    jobs = of_level("standard")
+    for case in SCENARIOS.values():
+        ours = [job for job in jobs if job.case == case.name]
+        assert [(job.seeds, job.sample) for job in ours if job.seeds] == [(tuple(range(20)), 25)]
+        settings = {(job.wire, job.transport) for job in ours}
         assert len(settings) == len(case.wires) * len(case.transports)
+
+
+def test_the_quick_level_visits_every_setting_by_some_scenario() -> None:
+    settings = {(job.wire, job.transport) for job in of_level("quick")}
+    assert len(settings) == len(WIRES) * len(TRANSPORTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -45,47 +47,62 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class Amount:
-    """How much of everything a level runs.  A sample of None is every point, of 0 no run at all."""
+    """How much of everything a level runs.  A sample of None is every point, of 0 no run at all.
 
-    elsewhere: int | None  # points on the other wires and transports
-    blows: int | None  # points of each action of the scenario's own
-    faults: int | None  # points at which each fault of the network is armed
-    tasks: int | None  # points at which each task is cancelled, and raised in, alone
+    On the first wire with the first transport: `points` of the cancellation of the whole, `others`
+    of every other action, `pairs` of blows, `seeds` random orders with `seeded` points each, and
+    `nearest` orders that depart from FIFO in a batch or two.  On `settings` further combinations of
+    wire and transport (None: on all, and then everything of the above too), `elsewhere` points.
+    """
+
+    points: int | None
+    others: int | None
     pairs: int
     repeat: int
     seeds: int
-    points: int  # of each seed
-    deviations: int  # orders that depart from FIFO in one batch, then in two
+    seeded: int
+    nearest: int
+    settings: int | None
+    elsewhere: int | None
 
 
 AMOUNTS: dict[Level, Amount] = {
     "quick": Amount(
-        elsewhere=2, blows=4, faults=1, tasks=1, pairs=2, repeat=1, seeds=2, points=4, deviations=0
+        points=30,
+        others=1,
+        pairs=1,
+        repeat=1,
+        seeds=1,
+        seeded=3,
+        nearest=0,
+        settings=1,
+        elsewhere=1,
     ),
     "standard": Amount(
-        elsewhere=20,
-        blows=20,
-        faults=3,
-        tasks=6,
-        pairs=10,
+        points=None,
+        others=3,
+        pairs=4,
         repeat=1,
         seeds=20,
-        points=25,
-        deviations=10,
+        seeded=25,
+        nearest=6,
+        settings=5,
+        elsewhere=4,
     ),
     "all": Amount(
-        elsewhere=None,
-        blows=None,
-        faults=None,
-        tasks=None,
-        pairs=400,
+        points=None,
+        others=None,
+        pairs=100,
         repeat=2,
-        seeds=200,
-        points=25,
-        deviations=2_000,
+        seeds=40,
+        seeded=25,
+        nearest=300,
+        settings=None,
+        elsewhere=None,
     ),
 }
 SEEDS_A_JOB = 20
+STRIKES = ("cancel(*)", "raise(*)")
 
 
 def plan(level: Level, cases: Iterable[tuple[str, Case]]) -> list[Job]:
@@ -94,28 +111,37 @@ def plan(level: Level, cases: Iterable[tuple[str, Case]]) -> list[Job]:
 
 
 def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
-    unwind = max(case.unwind, BLOW_UNWIND)
-    for transport in case.transports:
-        for wire in case.wires:
-            first = transport == case.transports[0] and wire == case.wires[0]
-            base = Job(
-                source=source, case=case.name, wire=wire, transport=transport, unwind=case.unwind
-            )
-            whole = attrs.evolve(base, sample=None if first else amount.elsewhere)
-            yield attrs.evolve(whole, repeat=amount.repeat)
-            if not first and amount.elsewhere is not None:
-                continue
-            for blow in case.blows:
-                yield attrs.evolve(base, actions=(blow,), sample=amount.blows, unwind=unwind)
-            if case.faults:
-                yield attrs.evolve(base, actions=case.faults, sample=amount.faults, unwind=unwind)
-            if amount.tasks is None or amount.tasks:
-                for strike in ("cancel(*)", "raise(*)"):
-                    yield attrs.evolve(base, actions=(strike,), sample=amount.tasks, unwind=unwind)
-            both = (CANCEL, *(blow for blow in case.blows if blow != "interrupt"))
-            yield attrs.evolve(base, actions=both, sample=0, pairs=amount.pairs, unwind=unwind)
-            for start in range(0, amount.seeds, SEEDS_A_JOB):
-                seeds = range(start, min(start + SEEDS_A_JOB, amount.seeds))
-                yield attrs.evolve(base, seeds=tuple(seeds), sample=amount.points)
-            if amount.deviations:
-                yield attrs.evolve(base, deviations=amount.deviations)
+    first, *rest = itertools.product(case.wires, case.transports)
+    yield from _everything(amount, _base(source, case, *first), case)
+    if amount.settings is None:
+        for setting in rest:
+            yield from _everything(amount, _base(source, case, *setting), case)
+        return
+    # Where only some are visited, other scenarios visit others.
+    start = zlib.crc32(case.name.encode()) % max(1, len(rest))
+    for setting in (rest[start:] + rest[:start])[: amount.settings]:
+        yield attrs.evolve(_base(source, case, *setting), sample=amount.elsewhere)
+
+
+def _base(source: str, case: Case, wire: WireName, transport: str) -> Job:
+    return Job(source=source, case=case.name, wire=wire, transport=transport, unwind=case.unwind)
+
+
+def _everything(amount: Amount, base: Job, case: Case) -> Iterator[Job]:
+    """All that is done on one wire with one transport."""
+    yield attrs.evolve(base, sample=amount.points, repeat=amount.repeat)
+    blow = attrs.evolve(base, unwind=max(case.unwind, BLOW_UNWIND))
+    # In one job where they are few: each costs a run or two before its first.
+    others = [case.blows, case.faults, *((strike,) for strike in STRIKES)]
+    if amount.others == 1:
+        others = [tuple(itertools.chain.from_iterable(others))]
+    for actions in others:
+        if actions:
+            yield attrs.evolve(blow, actions=actions, sample=amount.others)
+    both = (CANCEL, *(each for each in case.blows if each != "interrupt"))
+    yield attrs.evolve(blow, actions=both, sample=0, pairs=amount.pairs)
+    for start in range(0, amount.seeds, SEEDS_A_JOB):
+        seeds = range(start, min(start + SEEDS_A_JOB, amount.seeds))
+        yield attrs.evolve(base, seeds=tuple(seeds), sample=amount.seeded)
+    if amount.nearest:
+        yield attrs.evolve(base, deviations=amount.nearest)
