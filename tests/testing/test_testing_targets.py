@@ -165,7 +165,7 @@ def test_a_recipe_for_a_task_that_is_not_there_is_the_harness_error() -> None:
 
 
 def _just_spawned() -> int:
-    report = cancel_everywhere(workers, actions=["cancel(the pump)"], sample=1, repeat=1)
+    report = cancel_everywhere(workers, actions=["cancel(the pump)"], sample=2, repeat=1)
     assert report.sweeps[0].points == 2
     return _first_point("cancel(the pump)")
 
