@@ -12,6 +12,7 @@ import trio
 
 from .recipe import Recipe
 from .run import Checks, RunResult, many_runs, run_once
+from .shrinking import smallest
 from .targets import expanded
 from .trial import CANCEL
 
@@ -32,6 +33,16 @@ class Failure:
     violations: tuple[str, ...]
     landed: str
     awaiting: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, result: RunResult, violations: Iterable[str] | None = None) -> Failure:
+        """The failure that a run was; `violations` in place of the run's own."""
+        return cls(
+            recipe=result.recipe,
+            violations=result.violations if violations is None else tuple(violations),
+            landed="; then ".join(map(str, result.places)) or "nothing injected",
+            awaiting=result.places[0].awaiting if result.places else (),
+        )
 
     def __str__(self) -> str:
         parts = [self.landed]
@@ -171,6 +182,9 @@ def cancel_everywhere(
     seconds) is for scenarios with real sockets.  `progress` is called with the number of points
     done and to do.
 
+    The first failures are shrunk: of a pair to the one blow that does it, if one does; of another
+    order to the fewest batches that must depart from FIFO.
+
     Makes its own Trio loops, under a virtual clock: call it from a plain `def` test.
 
     Returns:
@@ -212,6 +226,7 @@ class _Sweeper:
         self._recipe = recipe
         self._repeat = max(1, repeat)
         self._report = report
+        self._shrunk = 0  # failures that were
 
     def _run(self, inject: Sequence[tuple[int, str]] = (), *, survey: bool = False) -> RunResult:
         recipe = attrs.evolve(self._recipe, inject=tuple(inject))
@@ -225,10 +240,11 @@ class _Sweeper:
         base, again = self._run(survey=True), self._run()
         violations = [*base.violations, *_difference("two runs with nothing injected", base, again)]
         self._report.points, self._report.steps = base.points, base.steps
+        if base.violations and base.orders:
+            base = smallest(base, lambda recipe: run_once(self._scenario, recipe, self._checks))
+            violations = list(base.violations)
         if violations:
-            self._report.broken.append(
-                Failure(recipe=base.recipe, violations=tuple(violations), landed="nothing injected")
-            )
+            self._report.broken.append(Failure.of(base, violations))
         return base
 
     def sweep(
@@ -307,14 +323,14 @@ class _Sweeper:
     def _judge(self, sweep: ActionSweep, result: RunResult, violations: Iterable[str]) -> None:
         sweep.stopped_early |= result.hard_stopped
         violations = tuple(violations)
-        if violations:
-            landed = "; then ".join(map(str, result.places))
-            awaiting = result.places[0].awaiting if result.places else ()
-            sweep.failures.append(
-                Failure(
-                    recipe=result.recipe, violations=violations, landed=landed, awaiting=awaiting
-                )
-            )
+        if not violations:
+            return
+        shrinkable = len(result.recipe.inject) > 1 or bool(result.orders)
+        if shrinkable and result.violations and self._shrunk < _SHOWN_FAILURES:
+            self._shrunk += 1
+            result = smallest(result, lambda recipe: run_once(self._scenario, recipe, self._checks))
+            violations = result.violations
+        sweep.failures.append(Failure.of(result, violations))
 
 
 def _choose(base: RunResult, action: str, sample: int | None) -> list[int]:

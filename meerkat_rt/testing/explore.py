@@ -16,12 +16,13 @@ import trio
 from .everywhere import Failure
 from .recipe import Recipe
 from .run import Checks, RunResult, many_runs, run_once
+from .shrinking import smallest
 from .trial import CANCEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from .scheduler import Order, Orders
+    from .scheduler import Order
     from .trial import Scenario, Verify
 
 
@@ -186,45 +187,11 @@ class _Explorer:
     def judge(self, result: RunResult) -> None:
         if not result.violations or self.enough:
             return
-        # Each such run leaves tasks that can never be unwound; shrinking would make many.
+        # Each such run leaves tasks that can never be unwound.
         self._hard_stopped = result.hard_stopped
-        recipe = attrs.evolve(result.recipe, seed=None, orders=result.orders)
-        if not result.hard_stopped:
-            recipe = attrs.evolve(recipe, orders=self._shrunk(recipe))
-        self.result.failures.append(
-            Failure(
-                recipe=recipe,
-                violations=result.violations,
-                landed="; then ".join(map(str, result.places)) or "nothing injected",
-                awaiting=result.places[0].awaiting if result.places else (),
-            )
-        )
-
-    def _shrunk(self, recipe: Recipe) -> dict[int, Order]:
-        def fails(orders: Orders) -> bool:
-            result = self.run(attrs.evolve(recipe, orders=orders))
-            return any(not violation.startswith("diverged") for violation in result.violations)
-
-        return shrink(recipe.orders, fails)
+        self.result.failures.append(Failure.of(smallest(result, self.run)))
 
     def finish(self, check: bool) -> Exploration:
         if check and self.result.failures:
             raise ExplorationFailed(self.result)
         return self.result
-
-
-def shrink(orders: Orders, fails: Callable[[Orders], bool]) -> dict[int, Order]:
-    """Drop departures from FIFO, many at a time and then few, while what is left still fails."""
-    current = dict(orders)
-    size = max(1, len(current) // 2)
-    while size and current:
-        batches = sorted(current)
-        for start in range(0, len(batches), size):
-            dropped = set(batches[start : start + size])
-            fewer = {batch: order for batch, order in current.items() if batch not in dropped}
-            if fails(fewer):
-                current = fewer
-                break
-        else:
-            size //= 2
-    return current

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 import trio
-from courier import GRACE, round_trip, verify
+from courier import CASES, GRACE, round_trip, verify
 
-from meerkat_rt.testing import ExplorationFailed, Recipe, explore, explore_nearby, replay
-from meerkat_rt.testing.explore import shrink
+from meerkat_rt.testing import (
+    ExplorationFailed,
+    Recipe,
+    cancel_everywhere,
+    explore,
+    explore_nearby,
+    replay,
+)
 from meerkat_rt.testing.run import run_once
+from meerkat_rt.testing.shrinking import shrink
 
 HERE = Path(__file__).parent
 
@@ -135,3 +142,42 @@ def test_a_run_under_a_seed_is_not_fifo():
     replay(scenario, "seed=1")
     assert sorted(order) == list("abcdefgh")
     assert "".join(order) != "abcdefgh"
+
+
+def test_a_failure_of_a_seeded_sweep_is_shrunk_and_replays_without_the_seed():
+    case = CASES["stale-count"]
+    seed = next(
+        seed
+        for seed in range(200)
+        if replay(case.on(), f"seed={seed}", verify=case.verify, max_unwind=99).violations
+    )
+    report = cancel_everywhere(
+        case.on(), seed=seed, sample=3, verify=case.verify, max_unwind=99, check=False, repeat=1
+    )
+    (broken,) = report.broken  # under this order it fails by itself
+    assert broken.recipe.seed is None
+    assert len(broken.recipe.orders) == 1
+    assert replay(case.on(), str(broken.recipe), verify=case.verify, max_unwind=99).violations
+
+
+def test_a_pair_of_blows_is_shrunk_to_the_one_that_does_it():
+    async def scenario(trial):
+        trial.action("harmless", lambda: None)
+        trial.keep.whole = False
+        with trial.region():
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+            await trio.sleep(1)
+            trial.keep.whole = True
+
+    def verify(trial):
+        if trial.scope.cancel_called:
+            assert trial.keep.whole, "cancelled"
+
+    report = cancel_everywhere(
+        scenario, actions=["harmless", "cancel"], sample=0, pairs=30, verify=verify, check=False
+    )
+    pairs = [failure.recipe.inject for failure in report.failures]
+    assert pairs
+    assert {len(blows) for blows in pairs[:8]} == {1}
+    assert {blows[0][1] for blows in pairs[:8]} == {"cancel"}

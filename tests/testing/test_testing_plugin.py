@@ -38,6 +38,12 @@ async def test_deadlock_behind_a_shield(virtual_time):
         await trio.Event().wait()
 
 
+async def test_real_socket(virtual_time):
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        await ours.recv(1)
+
+
 async def test_fails_by_itself(virtual_time):
     assert trio.current_time() == 1
 
@@ -101,13 +107,19 @@ def test_hours_pass_at_once(output):
     assert outcome(output, "test_hours") == ["PASSED"]
 
 
-@pytest.mark.parametrize("name", ["test_deadlock", "test_deadlock_behind_a_shield"])
+@pytest.mark.parametrize(
+    "name", ["test_deadlock", "test_deadlock_behind_a_shield", "test_real_socket"]
+)
 def test_a_test_that_would_wait_for_ever_fails(output, name):
     assert outcome(output, name) == ["FAILED"]
 
 
 def test_it_names_the_waiter(output):
     assert re.search(r"wait_for_a_friend @ \S*test_suite.py:14", output)
+
+
+def test_a_wait_for_the_real_world_is_named_too(output):
+    assert re.search(r"test_real_socket\S* @ \S*test_suite.py:\d+", output)
 
 
 def test_an_ordinary_failure_stays_itself(output):

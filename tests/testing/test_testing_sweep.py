@@ -140,7 +140,7 @@ def test_the_same_sweep_under_another_order():
     seeded = sweep(seed=3, sample=10)
     assert not seeded.failures, str(seeded)
     broken = sweep("leak-channel", seed=3, sample=10)
-    assert "seed=3" in str(broken.failures[0].recipe)
+    assert "seed=" not in str(broken.failures[0].recipe)
 
 
 def test_progress_is_told():
