@@ -194,10 +194,13 @@ class Continuity:
         self._before = link
         self._error = error
         self._ends_at = self._doomed = None
-        policy = self.policy
-        if policy is not None and trio.current_time() - link.opened_at >= policy.steady:
+        if self._lasted(link):
             self._attempts = 0
         self._notice()
+
+    def _lasted(self, link: Link) -> bool:
+        policy = self.policy or ContinuityPolicy()
+        return trio.current_time() - link.opened_at >= policy.steady
 
     def dropping(self, replay: Replay | None, unsent: frozenset[str]) -> None:
         """The connection is being given up; `replay` is what its provider has not heeded."""
@@ -422,33 +425,33 @@ class Continuity:
         policy = self.policy or ContinuityPolicy()
         error = self._error
         deadline = trio.current_time() + (policy.max_total or math.inf)
+        late = False
         while not core.close_requested.is_set():
             if planned:
                 planned = False  # nothing has failed yet
             else:
-                if self._attempts >= policy.max_attempts or not _retryable(error):
+                if late or self._attempts >= policy.max_attempts or not _retryable(error):
                     if self._fail_over():
                         error = None  # it was the first provider's
+                        late = False
                         deadline = trio.current_time() + (policy.max_total or math.inf)
                         continue
                     break
-                self._attempts += 1
                 delay = self._delay(policy, error)
+                if trio.current_time() + delay >= deadline:
+                    late = True  # nobody waits in silence for what will not come
+                    continue
+                self._attempts += 1
                 reason = "" if error is None else str(error)
                 core.events.put(
                     [Reconnecting(attempt=self._attempts, next_delay=delay, reason=reason)]
                 )
-                if trio.current_time() + delay >= deadline:
-                    await trio.sleep_until(deadline)
-                    self._attempts = policy.max_attempts
-                    error = error or ReconnectExhausted()
-                    continue
                 await trio.sleep(delay)
             try:
                 with trio.fail_at(deadline):
                     journey, link = await self._redial(nursery)
             except trio.TooSlowError:
-                self._attempts = policy.max_attempts
+                late = True
                 continue
             except LlmError as failed:
                 error = failed
@@ -485,7 +488,8 @@ class Continuity:
         return journey, await self._dial(nursery, journey)
 
     def _delay(self, policy: ContinuityPolicy, error: LlmError | None) -> float:
-        delay = policy.delay(self._attempts, self._rng)
+        """How long to wait before the next attempt."""
+        delay = policy.delay(self._attempts + 1, self._rng)
         if isinstance(error, RateLimited) and error.retry_after_ms is not None:
             delay = max(delay, error.retry_after_ms / 1000)
         return delay
@@ -588,6 +592,11 @@ class Continuity:
         if core.link is old:
             core.drop_link(old)
             self._before = old
+            if self._lasted(old):
+                self._attempts = 0
+            else:  # a provider that sends us away again and again is not followed at its pace
+                policy = self.policy or ContinuityPolicy()
+                self._swap_not_before = trio.current_time() + policy.max_backoff
             old.retire(core.limits.close_grace)
 
     def _cross(self, link: Link, journey: Journey) -> None:

@@ -395,6 +395,8 @@ class InputSide:
     def link_restored(self, *, audio: int, uncommitted: int) -> None:
         """There is another connection, and so many bytes of audio wait to be sent on it."""
         self._staged_audio = uncommitted
+        if not audio:  # nothing is left of what was being said
+            self._turn_open = False
         again, self._again = self._again, None
         if again is not None and not audio:
             self._slot.lose_commit()

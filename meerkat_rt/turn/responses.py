@@ -250,7 +250,8 @@ class ResponseSlot:
             request.fire(RequestTrigger.RELINK)
             request.refs.clear()
             request.not_before = 0.0
-            request.nudge.fire(NudgeTrigger.DISARM)
+            # Nudges that a connection took with it were never heard.
+            request.nudge = NudgeClock(self._ctx.settings.nudge_timeout)
             self._ctx.deadlines.cancel(("request", request.id))
             self._ctx.deadlines.cancel(("nudge", request.id))
         self._refs.clear()

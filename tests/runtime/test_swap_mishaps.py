@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from continuitykit import EXPLICIT, TONE, calling, exchange
+from continuitykit import EXPLICIT, TONE, calling, calling_gemini, exchange
 
 from meerkat_rt import (
     Applied,
@@ -23,7 +23,7 @@ from meerkat_rt.runtime.continuity import Failover
 from meerkat_rt.runtime.ports import Conversation
 from meerkat_rt.storage import MemoryStore
 from meerkat_rt.transport import connector
-from meerkat_rt.turn.effects import Lost
+from meerkat_rt.turn.effects import Answered, Lost
 
 AGED = ContinuityPolicy(seed=1, max_age=100.0)  # looks for a boundary from 75 s on, goes at 95 s
 OTHER = RealtimeConfig(model="gpt-realtime-2")
@@ -402,3 +402,71 @@ async def test_what_the_store_did_not_take_is_told_to_the_next_session_all_the_s
         assert trio.current_time() < lost + 1
         assert call.of(ev.StoreFailed)
         await trio.sleep(1)
+
+
+async def test_nudges_that_went_down_with_a_connection_do_not_count_on_the_next(autojump_clock):
+    async def first(peer):
+        for _ in range(4):  # the request, and as many nudges as there are
+            await peer.expect("response.create")
+        await trio.sleep(0.3)
+        await peer.reset()
+
+    async def second(peer):
+        await peer.welcome_back(0)
+        response = await peer.response(await peer.expect("response.create"))
+        await trio.sleep(1)  # longer than one window
+        message = await response.message("audio")
+        await message.speak("Hi", ms=100)
+        await message.done()
+        await response.done()
+        await peer.linger()
+
+    async with calling(first, second) as call:
+        request = await call.session.create_response()
+        await call.until(ev.TurnCompleted)
+        assert isinstance(await request.outcome(), Answered)
+        assert not call.of(ev.Stalled)
+
+
+async def test_a_turn_of_which_nothing_is_left_holds_up_no_swap(autojump_clock):
+    async def first(peer):
+        await peer.expect("input_audio_buffer.append")
+        await peer.speech_started(0)
+        await peer.reset(deliver=True)
+
+    async def second(peer):
+        await peer.welcome_back(0)
+        await leaving(peer)
+
+    slow = ContinuityPolicy(seed=3, initial_backoff=4, max_backoff=4)
+    async with calling(first, OSError("no"), second, listening, continuity=slow) as call:
+        await call.session.send_audio(TONE)
+        await call.until(ev.SessionRotated)
+        begun = trio.current_time()
+        await call.session.resume_with(OTHER)
+        assert trio.current_time() < begun + 1
+
+
+async def test_a_provider_that_sends_every_connection_away_is_not_followed_at_its_pace(
+    autojump_clock,
+):
+    async def sending_away(peer):
+        await peer.welcome()
+        await peer.go_away(50)
+        await peer.linger()
+
+    async with calling_gemini(*[sending_away] * 20) as call:
+        await trio.sleep(60)
+        assert 10 < len(call.exchange.dialled_at) < 15
+        assert call.session.is_connected
+
+
+async def test_an_attempt_that_would_come_too_late_is_not_waited_for(autojump_clock):
+    policy = ContinuityPolicy(seed=1, initial_backoff=5.0, max_total=0.5)
+    async with calling(dropped_after(1), listening, continuity=policy) as call:
+        await call.until(ev.SessionClosed)
+        assert trio.current_time() == 1
+        assert not call.of(ev.Reconnecting)
+        with pytest.raises(errors.ReconnectExhausted) as caught:
+            await call.session.next_event()
+        assert caught.value.attempts == 0
