@@ -576,15 +576,9 @@ class Continuity:
 
     async def _dial(self, nursery: trio.Nursery, journey: Journey) -> Link:
         plan = journey.plan
-        try:
-            return await links.start_link(
-                self._core, plan.connector, plan.dialect, plan.opening, nursery
-            )
-        except BaseExceptionGroup as group:
-            error = _only_error(group)
-            if error is None:
-                raise
-            raise error from error.__cause__
+        return await links.start_link(
+            self._core, plan.connector, plan.dialect, plan.opening, nursery
+        )
 
     def _let_go(self, old: Link) -> None:
         """The session has no connection from now on; the old one is closed in order."""
@@ -731,13 +725,3 @@ def _retryable(error: LlmError | None) -> bool:
 def _of_the_network(error: LlmError) -> bool:
     """The provider has not said anything about what it was asked for."""
     return isinstance(error, (ConnectionReset, NetworkTimeout))
-
-
-def _only_error(group: BaseExceptionGroup[BaseException]) -> LlmError | None:
-    """The one error in a group that has nothing else in it."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        if len(error.exceptions) != 1:
-            return None
-        error = error.exceptions[0]
-    return error if isinstance(error, LlmError) else None

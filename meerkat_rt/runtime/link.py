@@ -74,6 +74,15 @@ class Link:
         self.codec = dialect.codec(self.name)
 
 
+@attrs.define(eq=False)
+class _Opened:
+    """What came of opening a connection, once it is `known`: a link, or an error, or nothing."""
+
+    known: trio.Event = attrs.field(factory=trio.Event)
+    link: Link | None = None
+    error: LlmError | None = None
+
+
 async def start_link(
     core: SessionCore,
     connector: Connector,
@@ -83,51 +92,54 @@ async def start_link(
 ) -> Link:
     """Open a connection that lives in `nursery`; see `run_link`.
 
-    Cancelled, there is none.
+    A checkpoint.  Cancelled, there is none.
 
     Raises:
-        LlmError: no session, in a group; see `open_link`.
+        LlmError: no session; see `open_link`.
         WorkerLost: somebody cancelled the task alone.
     """
+    opened, scope = _Opened(), trio.CancelScope()
+
+    async def run() -> None:
+        with scope:
+            await run_link(core, connector, dialect, opening, opened)
+
+    nursery.start_soon(run, name="receiver")
     try:
-        link: Link = await nursery.start(
-            run_link, core, connector, dialect, opening, name="receiver"
-        )
-    except RuntimeError as error:  # Trio's own; what the task raises comes in a group
-        raise WorkerLost("internal error: the receiver ended before the session") from error
-    return link
+        await opened.known.wait()
+    except BaseException:
+        scope.cancel(reason="nobody waits for the connection any more")
+        raise
+    if opened.link is not None:
+        return opened.link
+    raise opened.error or WorkerLost("internal error: the receiver ended before the session")
 
 
 async def run_link(
-    core: SessionCore,
-    connector: Connector,
-    dialect: Dialect,
-    opening: Opening,
-    *,
-    task_status: trio.TaskStatus[Link],
+    core: SessionCore, connector: Connector, dialect: Dialect, opening: Opening, opened: _Opened
 ) -> None:
-    """One connection, from its opening to its end.  Reports the link when it is ready.
+    """One connection, from its opening to its end.  Tells `opened` what came of the former.
 
-    Until then it is cancellable like any code; from then on it belongs to the nursery that it was
-    started in.  Its tasks begin with `Link.begin`, and end when the connection does, or `scope` is
-    cancelled; then the socket is released.
-
-    Raises:
-        LlmError: no session, in a group; see `open_link`.
+    Its tasks begin with `Link.begin`, and end when the connection does, or `scope` is cancelled;
+    then the socket is released.
     """
     async with trio.open_nursery() as hosts:
-        link = await open_link(
-            dialect=dialect,
-            connector=connector,
-            opening=opening,
-            limits=core.limits,
-            hosts=hosts,
-            name=core.next_link(),
-        )
         try:
-            task_status.started(link)
-            # It does nothing if the start was cancelled: whoever started it must not go on then.
-            await trio.lowlevel.checkpoint_if_cancelled()
+            opened.link = link = await open_link(
+                dialect=dialect,
+                connector=connector,
+                opening=opening,
+                limits=core.limits,
+                hosts=hosts,
+                name=core.next_link(),
+            )
+        except LlmError as error:
+            opened.error = error
+            hosts.cancel_scope.cancel(reason="there is no connection")
+            return
+        finally:
+            opened.known.set()
+        try:
             with link.scope:
                 await link.begin.wait()
                 await _converse(core, link)

@@ -293,7 +293,7 @@ async def test_lk2_an_incomplete_answer_while_a_rotation_waits_ends_nothing(auto
         await leaving(peer)
 
     async def second(peer):
-        await peer.welcome_back()
+        await peer.welcome_back(2)
         await peer.linger()
 
     async with calling(first, second, continuity=AGED) as call:

@@ -77,8 +77,9 @@ async def dropping_during_a_call(peer: OpenAIPeer) -> None:
 
 
 async def answering_the_call(peer: OpenAIPeer) -> None:
-    await peer.welcome_back()
-    await peer.expect_tool_output("call_2")
+    told = await peer.welcome_back()
+    if "call_2" not in [each["call_id"] for each in told if "output" in each]:
+        await peer.expect_tool_output("call_2")
     await peer.audio_response("Done.", create=await request(peer))
     await peer.linger()
 
