@@ -160,7 +160,7 @@ class Continuity:
         self.running = False
         self.swaps: list[Swap] = []
         self._issued: list[tuple[RealtimeConfig, RealtimeConfig]] = []  # merged, update
-        self._rng = random.Random(None if policy is None else policy.seed)
+        self._rng: random.Random | None = None  # 2.5 KiB, which most sessions never need
         self._error: LlmError | None = None  # why there is no connection
         self._attempts = 0  # since a connection was steady
         self._ends_at: float | None = None  # the provider said so
@@ -489,6 +489,8 @@ class Continuity:
 
     def _delay(self, policy: ContinuityPolicy, error: LlmError | None) -> float:
         """How long to wait before the next attempt."""
+        if self._rng is None:
+            self._rng = random.Random(policy.seed)
         delay = policy.delay(self._attempts + 1, self._rng)
         if isinstance(error, RateLimited) and error.retry_after_ms is not None:
             delay = max(delay, error.retry_after_ms / 1000)

@@ -8,7 +8,7 @@ needs no lock.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -115,6 +115,44 @@ class Acknowledgement:
 class SessionCore:
     """Machine, transcript and lanes of one session, and how it is asked to close."""
 
+    __slots__ = (
+        "_deadline",
+        "_links",
+        "_timer",
+        "_transcript",
+        "_wound_up",
+        "acknowledgements",
+        "authority",
+        "boundary",
+        "close_requested",
+        "closed",
+        "connected",
+        "continuity",
+        "conversation_id",
+        "dialect",
+        "error",
+        "events",
+        "journal",
+        "keep_going_without_store",
+        "lanes",
+        "limits",
+        "link",
+        "machine",
+        "message_items",
+        "messages",
+        "reason",
+        "recording",
+        "requests",
+        "seeded",
+        "sent_audio",
+        "session_id",
+        "settings",
+        "stale_events",
+        "summons",
+        "tools",
+        "unresponsive",
+    )
+
     def __init__(
         self,
         *,
@@ -173,19 +211,6 @@ class SessionCore:
         self._timer: trio.CancelScope | None = None
         self._deadline: float | None = None  # of the timer
         self._links = 0  # connections so far
-        self._effects: dict[type, Callable[..., None]] = {
-            Send: self._send,
-            StartTool: self._start_tool,
-            CancelTool: self._cancel_tool,
-            FlushOutput: self._flush_output,
-            FlushInput: self._flush_input,
-            SettleRequest: self._settle_request,
-            SettleCommand: self._settle_command,
-            EndSession: self._end_session,
-            LinkEnding: self._link_ending,
-            ResumptionPoint: self._resumption_point,
-            Recollect: self._recollect,
-        }
 
     # ---------------------------------------------------------------- steps
 
@@ -193,9 +218,8 @@ class SessionCore:
         """Hand out what the machine said since the last step.  The second half of every step."""
         events, transcript, effects = self.machine.drain()
         if effects:
-            table = self._effects
             for effect in effects:
-                table[type(effect)](effect)
+                _EFFECTS[type(effect)](self, effect)
         if transcript:
             self._apply(transcript, events)
         if events:
@@ -617,6 +641,21 @@ class SessionCore:
         if not self.close_requested.is_set():
             self.unresponsive.pop(call_id, None)
         self.step()
+
+
+_EFFECTS: dict[type, Callable[[SessionCore, Any], None]] = {
+    Send: SessionCore._send,
+    StartTool: SessionCore._start_tool,
+    CancelTool: SessionCore._cancel_tool,
+    FlushOutput: SessionCore._flush_output,
+    FlushInput: SessionCore._flush_input,
+    SettleRequest: SessionCore._settle_request,
+    SettleCommand: SessionCore._settle_command,
+    EndSession: SessionCore._end_session,
+    LinkEnding: SessionCore._link_ending,
+    ResumptionPoint: SessionCore._resumption_point,
+    Recollect: SessionCore._recollect,
+}
 
 
 def _moot(settled: SettleCommand) -> bool:

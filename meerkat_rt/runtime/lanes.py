@@ -44,6 +44,11 @@ _HOLES = 1024  # places of dropped audio that a queue nobody reads may hold on t
 class Signal:
     """A flag that one task waits for.  Setting it twice before the wait is setting it once."""
 
+    __slots__ = (
+        "_set",
+        "_waiter",
+    )
+
     def __init__(self) -> None:
         self._set = False
         self._waiter: trio.lowlevel.Task | None = None
@@ -75,6 +80,20 @@ class SendLanes:
     The control lane goes first; the media lane holds microphone audio and whatever must stay in
     order with it.  Encoded frames never wait here: the sender encodes what it takes.
     """
+
+    __slots__ = (
+        "_closed",
+        "_control",
+        "_limits",
+        "_media",
+        "_media_bytes",
+        "_ordered",
+        "_room",
+        "_untold",
+        "drained",
+        "dropped_bytes",
+        "ready",
+    )
 
     def __init__(self, limits: SessionLimits) -> None:
         self._limits = limits
@@ -283,6 +302,27 @@ class EventLane:
     chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones;
     `_holes` counts the places of the queue that hold nothing any more.
     """
+
+    __slots__ = (
+        "_audio",
+        "_audio_bytes",
+        "_busy",
+        "_control",
+        "_dead_bytes",
+        "_ended",
+        "_error",
+        "_format",
+        "_gap",
+        "_holes",
+        "_limits",
+        "_live",
+        "_on_audio",
+        "_on_dropped",
+        "_queue",
+        "_readable",
+        "_since_yield",
+        "dropped_bytes",
+    )
 
     def __init__(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
@@ -58,7 +57,7 @@ class ToolDispatch:
         self._raised = raised
         self._stopped = stopped
         self._calls: dict[str, Call] = {}
-        self._starting: deque[Call] = deque()
+        self._starting: list[Call] = []  # a handful
         self._wakeup = trio.Event()
         # Worker threads that run, also when their call was abandoned.
         self.threads: set[str] = set()
@@ -105,7 +104,7 @@ class ToolDispatch:
             async with trio.open_nursery() as nursery:
                 while True:
                     while self._starting:
-                        call = self._starting.popleft()
+                        call = self._starting.pop(0)
                         nursery.start_soon(self._run_call, call, name=f"tool {call.tool.name}")
                     self._wakeup = trio.Event()
                     await self._wakeup.wait()
@@ -115,7 +114,7 @@ class ToolDispatch:
     def close(self) -> None:
         """Nothing runs any more: calls that were requested and never begun have been stopped."""
         while self._starting:
-            call = self._starting.popleft()
+            call = self._starting.pop(0)
             self._leave(call, self._stopped_report(call))
 
     async def _run_call(self, call: Call) -> None:

@@ -8,7 +8,6 @@ end, and whose close code is reported are the same everywhere, and live here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -90,7 +89,7 @@ class TransportCore(ABC, Generic[F]):
         self._wake: Callable[[], None] | None = None
         # Frames that wait for the writer.  Invariant: a close frame is the last of `_control`, and
         # nothing is queued after it.
-        self._pongs: deque[F] = deque(maxlen=PONGS_KEPT)
+        self._pongs: list[F] = []
         self._control: list[F] = []
         # Messages that have been parsed but not returned yet.
         self._ready: list[bytes] = []
@@ -212,6 +211,7 @@ class TransportCore(ABC, Generic[F]):
     def _answer(self, pong: F) -> None:
         if self._closing is None:
             self._pongs.append(pong)
+            del self._pongs[:-PONGS_KEPT]
             if self._wake is not None:
                 self._wake()
 

@@ -8,7 +8,6 @@ broken network to the other.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -42,7 +41,7 @@ class _Wire:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.frames: deque[_Frame] = deque()
+        self.frames: list[_Frame] = []
         self.size = 0
         self.writer_gone = False
         self.reader_gone = False
@@ -66,8 +65,7 @@ class _Wire:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def take(self) -> list[_Frame]:
-        frames = list(self.frames)
-        self.frames.clear()
+        frames, self.frames = self.frames, []
         self.size = 0
         self.changed.unpark_all()
         return frames

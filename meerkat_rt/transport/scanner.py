@@ -27,6 +27,16 @@ class FrameScanner:
     is not 0, that many bytes more belong to a frame whose beginning the library has.
     """
 
+    __slots__ = (
+        "_data",
+        "_max_size",
+        "_missing",
+        "_owed",
+        "_pieces",
+        "_position",
+        "fragmented",
+    )
+
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._pieces: list[bytes] = []

@@ -56,6 +56,22 @@ OUTLASTING = frozenset({CommandName.COMMIT, CommandName.CLEAR, CommandName.UPDAT
 class Context:
     """Shared by the parts of one machine."""
 
+    __slots__ = (
+        "_minted",
+        "_seed",
+        "answered",
+        "away",
+        "deadlines",
+        "dropped",
+        "effects",
+        "events",
+        "given",
+        "linked",
+        "sent",
+        "settings",
+        "transcript",
+    )
+
     def __init__(self, settings: MachineSettings) -> None:
         self.settings = settings
         self.deadlines = Deadlines()

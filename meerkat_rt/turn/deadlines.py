@@ -17,6 +17,13 @@ class Deadlines:
     an event.
     """
 
+    __slots__ = (
+        "_current",
+        "_heap",
+        "_turn",
+        "changed",
+    )
+
     def __init__(self) -> None:
         self._current: dict[Key, tuple[float, int]] = {}
         self._heap: list[tuple[float, int, Key]] = []

@@ -24,6 +24,18 @@ class ItemMemory:
     Grows by one entry a settled item (`known`); everything else is pruned when its item settles.
     """
 
+    __slots__ = (
+        "_arrived_after",
+        "_ctx",
+        "_gaps",
+        "_owner",
+        "_previous",
+        "_seeds",
+        "known",
+        "previous",
+        "tail",
+    )
+
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self.known: dict[str, bool] = {}  # item id -> history is done with it

@@ -74,17 +74,6 @@ class SessionMachine:
             output=self._output,
         )
         self._on = _Handlers(self)
-        self._at: dict[str, Callable[[str, float], None]] = {
-            "nudge": self._slot.on_nudge,
-            "request": self._slot.on_request_deadline,
-            "retry": self._on_retry,
-            "unwanted": self._on_unwanted,
-            "cancel": self._output.on_cancel_deadline,
-            "heard": self._hearing.on_heard,
-            "tool": self._tools.on_deadline,
-            "command": self._on_command_deadline,
-            "transcription": self._on_transcription_deadline,
-        }
 
     # ---------------------------------------------------------------- outputs
 
@@ -193,7 +182,7 @@ class SessionMachine:
         """Let what is due by `now` expire."""
         pop_due = self._ctx.deadlines.pop_due
         while (key := pop_due(now)) is not None:
-            self._at[key[0]](key[1], now)
+            _EXPIRED[key[0]](self)(key[1], now)
 
     def link_lost(self, now: float) -> None:
         """The connection is gone: nothing more will be acknowledged, answered, or finished."""
@@ -571,6 +560,19 @@ _HANDLERS: dict[type, Callable[[Any], Callable[[Any, float], None]]] = {
     # The handshake's:
     ports.SessionCreated: lambda m: m._ignore,
     ports.SeedAcknowledged: lambda m: m._ignore,
+}
+
+
+_EXPIRED: dict[str, Callable[[SessionMachine], Callable[[str, float], None]]] = {
+    "nudge": lambda m: m._slot.on_nudge,
+    "request": lambda m: m._slot.on_request_deadline,
+    "retry": lambda m: m._on_retry,
+    "unwanted": lambda m: m._on_unwanted,
+    "cancel": lambda m: m._output.on_cancel_deadline,
+    "heard": lambda m: m._hearing.on_heard,
+    "tool": lambda m: m._tools.on_deadline,
+    "command": lambda m: m._on_command_deadline,
+    "transcription": lambda m: m._on_transcription_deadline,
 }
 
 

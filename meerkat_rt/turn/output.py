@@ -62,6 +62,16 @@ _INCOMPLETE = {
 class OutputSide:
     """Turns the provider's output events into ours, for responses that are alive."""
 
+    __slots__ = (
+        "_ctx",
+        "_format",
+        "_hearing",
+        "_items",
+        "_slot",
+        "_tools",
+        "usage",
+    )
+
     def __init__(
         self,
         ctx: Context,

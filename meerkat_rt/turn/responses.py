@@ -8,7 +8,6 @@ has to be nudged, so a nudge never competes with the answer that it asks for.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from ..model.conversation import StopReason
@@ -43,6 +42,21 @@ class ResponseSlot:
     - every request settles exactly once, and is in none of the maps afterwards.
     """
 
+    __slots__ = (
+        "_aside",
+        "_ctx",
+        "_ended",
+        "_queue",
+        "_refs",
+        "_requests",
+        "_unwanted",
+        "active",
+        "live",
+        "outstanding",
+        "owed",
+        "user_speaks",
+    )
+
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self.active: Response | None = None
@@ -50,14 +64,14 @@ class ResponseSlot:
         self.owed: Request | None = None  # the turn that the provider should answer by itself
         self.live: dict[str, Response] = {}
         self.user_speaks = False
-        self._queue: deque[Request] = deque()
+        self._queue: list[Request] = []
         self._aside: dict[str, Request] = {}  # out-of-band requests without a response yet
         self._requests: dict[str, Request] = {}  # by id, until they settle
         self._refs: dict[str, Request] = {}  # by the references of their creates
         self._unwanted: dict[
             str, str
         ] = {}  # refs of creates that nobody wants any more -> request id
-        self._ended: deque[str] = deque(maxlen=ENDED_IDS)
+        self._ended: list[str] = []
 
     def sizes(self) -> dict[str, int]:
         """How much is remembered about what has not ended."""
@@ -129,7 +143,7 @@ class ResponseSlot:
         request = self._queue[0]
         if request.not_before > now:
             return
-        self._queue.popleft()
+        self._queue.pop(0)
         self.outstanding = request
         self._create(request)
         request.fire(RequestTrigger.SEND)
@@ -230,9 +244,9 @@ class ResponseSlot:
                 self.settle(request, Lost(reason="connection after connection was lost"))
             else:
                 request.fire(RequestTrigger.RELINK)
-                self._queue.appendleft(request)
+                self._queue.insert(0, request)
         if not answers:
-            self._queue.appendleft(self._new(ResponseOptions(), Why.TURN, RequestState.QUEUED, now))
+            self._queue.insert(0, self._new(ResponseOptions(), Why.TURN, RequestState.QUEUED, now))
 
     def suspend(self) -> None:
         """There is no connection for a while: what was asked and not begun is asked again."""
@@ -244,7 +258,7 @@ class ResponseSlot:
         for request in (self.outstanding, self.owed):
             if request is not None and request not in self._queue:
                 request.fire(RequestTrigger.RELINK)
-                self._queue.appendleft(request)
+                self._queue.insert(0, request)
         self.outstanding = self.owed = None
         for request in self._requests.values():
             request.fire(RequestTrigger.RELINK)
@@ -439,7 +453,7 @@ class ResponseSlot:
         # It waits for a reason now: its clock starts again when it is sent again.
         request.nudge.fire(NudgeTrigger.DISARM)
         self._ctx.deadlines.cancel(("nudge", request.id))
-        self._queue.appendleft(request)
+        self._queue.insert(0, request)
         if self.active is None:
             request.not_before = now + RETRY_DELAY
             self._ctx.deadlines.set(("retry", ""), request.not_before)
@@ -487,6 +501,7 @@ class ResponseSlot:
         """Nothing is left to say about the response."""
         del self.live[response.id]
         self._ended.append(response.id)
+        del self._ended[:-ENDED_IDS]
 
     # ---------------------------------------------------------------- time
 
