@@ -303,27 +303,6 @@ class EventLane:
     `_holes` counts the places of the queue that hold nothing any more.
     """
 
-    __slots__ = (
-        "_audio",
-        "_audio_bytes",
-        "_busy",
-        "_control",
-        "_dead_bytes",
-        "_ended",
-        "_error",
-        "_format",
-        "_gap",
-        "_holes",
-        "_limits",
-        "_live",
-        "_on_audio",
-        "_on_dropped",
-        "_queue",
-        "_readable",
-        "_since_yield",
-        "dropped_bytes",
-    )
-
     def __init__(
         self,
         limits: SessionLimits,

@@ -11,6 +11,7 @@ import trio
 
 from .base import HandshakeFailed
 from .socket_stream import open_tcp
+from .tls import open_tls
 
 if TYPE_CHECKING:
     from .base import OpenStream, WebSocketTarget
@@ -46,14 +47,7 @@ async def open_byte_stream(
     if not target.secure:
         return stream
     try:
-        # https_compatible: real servers do not say farewell to TLS, and neither do we, who cut it.
-        secure = trio.SSLStream(
-            stream,
-            target.ssl_context or default_ssl_context(),
-            server_hostname=host,
-            https_compatible=True,
-        )
-        await secure.do_handshake()
+        return await open_tls(stream, target.ssl_context or default_ssl_context(), host)
     except _STREAM_ERRORS as error:
         await trio.aclose_forcefully(stream)
         why = error.__cause__ or error  # Trio's own error says only that the stream is broken
@@ -61,7 +55,6 @@ async def open_byte_stream(
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
-    return secure
 
 
 def status_of(answer: bytes | bytearray) -> int | None:

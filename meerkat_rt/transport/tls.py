@@ -1,0 +1,183 @@
+"""TLS over a byte stream, for one reader and one writer.
+
+`trio.SSLStream` serves everybody: it takes a lock and passes a full checkpoint for each of its
+steps, which a session that receives an event a wake-up pays on each of them.  Here the reader waits
+in one place, for bytes of the network, and takes out everything that they decrypt to; the writer
+encrypts without waiting and writes once.  What reading makes necessary to write (TLS 1.3's key
+updates, TLS 1.2's renegotiation) is written by the reader.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+
+from .base import RECEIVE_BUFFER
+
+_RECORD = 16 * 1024  # bytes of plaintext that a record holds at most (RFC 8446 section 5.1)
+# Seconds.  An answer of TLS itself is a few bytes, and half of it would doom the connection: a
+# reader that is cancelled meanwhile still writes it, unless the peer takes nothing at all.
+ANSWER_GRACE = 1.0
+
+
+class TLSStream(trio.abc.Stream):
+    """A client's TLS connection; made by `open_tls`.
+
+    Like most servers, it takes an end of the stream for an end, with a farewell (close_notify) or
+    without, and says none itself: the WebSocket above has its own.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> None:
+        self._stream = stream
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._writing = trio.Lock()  # the writer's, and now and then the reader's
+        self._fed = trio.Event()  # set and replaced whenever the network has given something
+        self._broken: BaseException | None = None
+        self._ended = False
+
+    async def handshake(self) -> None:
+        """Shake hands.
+
+        A checkpoint.  Cancelled: the connection is of no use any more.
+
+        Raises:
+            ssl.SSLError: the peers cannot agree, or the certificate is not to be trusted.
+            trio.BrokenResourceError: the peer vanished.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._feed(RECEIVE_BUFFER)
+            except ssl.SSLError:
+                await self._flush()  # the alert that says why
+                raise
+            else:
+                await self._flush()
+                return
+
+    # ---------------------------------------------------------------- reading
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return what one read of the network decrypts to, or nothing at the end of the stream.
+
+        A checkpoint.  Cancel-safe: a cancelled call loses nothing.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken, or what came is not TLS.
+            trio.ClosedResourceError: we closed it.
+            trio.BusyResourceError: another task is reading.
+        """
+        size = RECEIVE_BUFFER if max_bytes is None else max_bytes
+        if self._incoming.pending or self._tls.pending() or self._ended:
+            await trio.lowlevel.checkpoint()
+        while True:
+            if self._broken is not None:
+                raise trio.BrokenResourceError("the TLS connection is broken") from self._broken
+            data = self._decrypted(size)
+            if self._outgoing.pending:
+                await self._answer()
+            if data is not None:
+                return data
+            await self._feed(size)
+
+    def _decrypted(self, size: int) -> bytes | None:
+        """All that is there, up to `size`; empty at the end; None: the network has to give more."""
+        records: list[bytes] = []
+        left = size
+        try:
+            while left > 0:
+                record = self._tls.read(min(left, _RECORD))
+                if not record:
+                    break
+                records.append(record)
+                left -= len(record)
+        except ssl.SSLWantReadError:
+            if not records:
+                return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._ended = True
+        except ssl.SSLError as error:
+            self._broken = error
+            if not records:
+                raise trio.BrokenResourceError(f"the peer broke TLS: {error}") from error
+        return records[0] if len(records) == 1 else b"".join(records)
+
+    async def _feed(self, size: int) -> None:
+        data = await self._stream.receive_some(size)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+        fed, self._fed = self._fed, trio.Event()
+        fed.set()
+
+    async def _answer(self) -> None:
+        with trio.CancelScope(shield=True, relative_deadline=ANSWER_GRACE) as scope:
+            await self._flush()
+        if scope.cancelled_caught:
+            self._broken = trio.TooSlowError("the peer took no answer of TLS")
+
+    # ---------------------------------------------------------------- writing
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt and write all of `data`.
+
+        A checkpoint.  Not cancel-safe, like every write.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken.
+            trio.ClosedResourceError: we closed it.
+        """
+        if self._broken is not None:
+            raise trio.BrokenResourceError("the TLS connection is broken") from self._broken
+        left = memoryview(data)
+        while left:
+            fed = self._fed
+            try:
+                left = left[self._tls.write(left) :]
+            except ssl.SSLWantReadError:
+                # A renegotiation: the answer to it is the reader's to read.
+                await self._flush()
+                await fed.wait()
+            except ssl.SSLError as error:
+                self._broken = error
+                raise trio.BrokenResourceError(f"TLS is broken: {error}") from error
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Write what TLS has to say.  Whoever comes second finds it written."""
+        async with self._writing:
+            if self._outgoing.pending:
+                try:
+                    await self._stream.send_all(self._outgoing.read())
+                except BaseException as error:
+                    # Half a record is on the wire, perhaps.
+                    self._broken = self._broken or error
+                    raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a write may succeed at once."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the stream below, without a farewell."""
+        await self._stream.aclose()
+
+
+async def open_tls(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) -> TLSStream:
+    """Lay TLS over `stream`, as a client of `host`, whose name the certificate must bear.
+
+    A checkpoint.  Cancelled or failed, the stream below is the caller's to close.
+
+    Raises:
+        ssl.SSLError: the peers cannot agree, or the certificate is not to be trusted.
+        trio.BrokenResourceError: the peer vanished.
+    """
+    tls = TLSStream(stream, context, host)
+    await tls.handshake()
+    return tls
