@@ -9,6 +9,7 @@ updates, TLS 1.2's renegotiation) is written by the reader.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 import trio
@@ -35,7 +36,9 @@ class TLSStream(trio.abc.Stream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._writing = trio.Lock()  # the writer's, and now and then the reader's
         self._fed = trio.Event()  # set and replaced whenever the network has given something
-        self._broken: BaseException | None = None
+        # Apart: a failed write must not hide from the reader what the peer had said before.
+        self._unreadable: Exception | None = None
+        self._unwritable: BaseException | None = None
         self._ended = False
 
     async def handshake(self) -> None:
@@ -76,10 +79,11 @@ class TLSStream(trio.abc.Stream):
         if self._incoming.pending or self._tls.pending() or self._ended:
             await trio.lowlevel.checkpoint()
         while True:
-            if self._broken is not None:
-                raise trio.BrokenResourceError("the TLS connection is broken") from self._broken
+            if self._unreadable is not None:
+                raise trio.BrokenResourceError("the peer broke TLS") from self._unreadable
             data = self._decrypted(size)
-            if self._outgoing.pending:
+            # A writer takes along what there is to say.
+            if self._outgoing.pending and not self._writing.locked():
                 await self._answer()
             if data is not None:
                 return data
@@ -93,6 +97,7 @@ class TLSStream(trio.abc.Stream):
             while left > 0:
                 record = self._tls.read(min(left, _RECORD))
                 if not record:
+                    self._ended = True
                     break
                 records.append(record)
                 left -= len(record)
@@ -102,7 +107,7 @@ class TLSStream(trio.abc.Stream):
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._ended = True
         except ssl.SSLError as error:
-            self._broken = error
+            self._unreadable = error
             if not records:
                 raise trio.BrokenResourceError(f"the peer broke TLS: {error}") from error
         return records[0] if len(records) == 1 else b"".join(records)
@@ -117,10 +122,11 @@ class TLSStream(trio.abc.Stream):
         fed.set()
 
     async def _answer(self) -> None:
-        with trio.CancelScope(shield=True, relative_deadline=ANSWER_GRACE) as scope:
+        with (
+            contextlib.suppress(trio.BrokenResourceError),  # the reader sees the end by itself
+            trio.CancelScope(shield=True, relative_deadline=ANSWER_GRACE),
+        ):
             await self._flush()
-        if scope.cancelled_caught:
-            self._broken = trio.TooSlowError("the peer took no answer of TLS")
 
     # ---------------------------------------------------------------- writing
 
@@ -133,8 +139,6 @@ class TLSStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken.
             trio.ClosedResourceError: we closed it.
         """
-        if self._broken is not None:
-            raise trio.BrokenResourceError("the TLS connection is broken") from self._broken
         left = memoryview(data)
         while left:
             fed = self._fed
@@ -145,19 +149,19 @@ class TLSStream(trio.abc.Stream):
                 await self._flush()
                 await fed.wait()
             except ssl.SSLError as error:
-                self._broken = error
                 raise trio.BrokenResourceError(f"TLS is broken: {error}") from error
         await self._flush()
 
     async def _flush(self) -> None:
         """Write what TLS has to say.  Whoever comes second finds it written."""
         async with self._writing:
-            if self._outgoing.pending:
+            if self._unwritable is not None:
+                raise trio.BrokenResourceError("a write was cut short") from self._unwritable
+            while self._outgoing.pending:
                 try:
                     await self._stream.send_all(self._outgoing.read())
                 except BaseException as error:
-                    # Half a record is on the wire, perhaps.
-                    self._broken = self._broken or error
+                    self._unwritable = error  # half a record is on the wire, perhaps
                     raise
 
     async def wait_send_all_might_not_block(self) -> None:
