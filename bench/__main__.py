@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from . import gate, growth, layers, pacing, peers, plot, report, targets, throughput
+from . import gate, growth, layers, outbound, pacing, peers, plot, report, targets, throughput
 from . import publish as documents
 from .targets import Results
 from .workloads import WORKLOADS
@@ -109,6 +109,7 @@ def show(console: Console, results: Results) -> int:
     report.throughput(console, results)
     report.layers(console, results)
     report.growth(console, results)
+    report.outbound(console, results)
     report.paced(console, results)
     report.costs(console, results)
     checked = targets.check(results)
@@ -124,6 +125,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         throughput.steps(names, where, much.repetitions)
         + len(names) * LAYER_ROUNDS
         + growth.STEPS
+        + outbound.STEPS
         + len(much.paced)
         + 1
     )
@@ -136,6 +138,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
             for name in names
         }
         grown = growth.run(where, repetitions=much.growth, quick=quick, step=step)
+        spoken = outbound.run(where, repetitions=much.growth, step=step)
         paced = pacing.run(
             where, names=much.paced, rounds=much.rounds, seconds=much.turn, step=step
         )
@@ -161,6 +164,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         "notes": {subject.name: report.note_of(subject.module) for subject in peers.SUBJECTS},
         "layers": alone,
         "growth": grown,
+        "outbound": spoken,
         "paced": paced,
         "costs": costs,
     }

@@ -130,8 +130,7 @@ class Bed:
 
         def work() -> None:
             for start in range(0, len(self._decoded), BATCH):
-                for event in self._decoded[start : start + BATCH]:
-                    machine.observe(event, 0.0)
+                machine.observe_all(self._decoded[start : start + BATCH], 0.0)
                 machine.drain()
 
         return self._cost(work)
@@ -158,7 +157,7 @@ class Bed:
         for batch in self._events:
             lane.put(batch)
             for _ in batch:
-                await lane.get()
+                await lane.following()
         return time.process_time() - start
 
 

@@ -23,7 +23,7 @@ def publish(results: Results) -> list[Path]:
     Raises:
         ValueError: a document lacks the marks between which a table goes, or the run a part.
     """
-    for part in ("throughput", "layers", "growth", "costs", "paced"):
+    for part in ("throughput", "layers", "growth", "outbound", "costs", "paced"):
         if not results.get(part):
             raise ValueError(f"the run holds no {part}: it has to be a whole one")
     written = []
@@ -164,12 +164,18 @@ def growth(results: Results) -> str:
 
 
 def costs(results: Results) -> str:
-    """What a session costs besides events."""
+    """Microphone audio, and what a session costs besides events."""
+    found = results["outbound"]
+    rows = [
+        [name, *(str(spread(row[name])) if name in row else "-" for row in found.values())]
+        for name in dict.fromkeys(name for row in found.values() for name in row)
+    ]
+    spoken = _table(["microphone audio, CPU us/chunk", *found], rows)
     rows = [
         [name, ", ".join(f"{key} {value:,.4g}" for key, value in found.items())]
         for name, found in results["costs"].items()
     ]
-    return _table(["what", "found"], rows)
+    return spoken + "\n\n" + _table(["what", "found"], rows)
 
 
 def checked(results: Results) -> str:

@@ -127,6 +127,19 @@ def growth(console: Console, results: Results) -> None:
         console.print(table)
 
 
+def outbound(console: Console, results: Results) -> None:
+    """Microphone audio on its way out."""
+    table = Table(title="Microphone audio, CPU us/chunk", title_justify="left")
+    table.add_column("subject")
+    found = results["outbound"]
+    for length in found:
+        table.add_column(length, justify="right")
+    for subject in dict.fromkeys(name for row in found.values() for name in row):
+        cells = [str(spread(row[subject])) if subject in row else "-" for row in found.values()]
+        table.add_row(subject, *cells)
+    console.print(table)
+
+
 def targets(console: Console, found: list[Target]) -> None:
     """The targets and what was found."""
     table = Table(title="Targets, by CPU time", title_justify="left")

@@ -109,6 +109,11 @@ class _Client:
         elif kind == "conversation.item.create":
             item = {"id": "item_000000000000", "status": "completed", **message["item"]}
             self.say(frames.event("conversation.item.added", previous_item_id=None, item=item))
+        elif kind == "input_audio_buffer.commit":
+            item_id = "item_000000000000"
+            self.say(
+                frames.event("input_audio_buffer.committed", previous_item_id=None, item_id=item_id)
+            )
         elif kind == "response.create":
             return message
         return None

@@ -84,17 +84,29 @@ class Worker:
             "modality": workload.modality,
             "timeout": timeout,
         }
+        answer = self._asked(order)
+        for what, each in [("text", workload.text), ("audio", workload.audio)]:
+            if each is not None and answer[what] not in (None, units * each):
+                raise WorkerFailed(f"delivered {answer[what]} of {units * each} of the {what}")
+        return answer
+
+    def speak(self, url: str, chunks: int, size: int) -> dict[str, Any]:
+        """Have it send that many chunks of microphone audio.
+
+        Raises:
+            WorkerFailed: it could not.
+        """
+        order = {"url": url, "units": chunks, "responses": 1, "speak": size}
+        return self._asked({**order, "timeout": PROBE_TIMEOUT})
+
+    def _asked(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
             raise WorkerFailed(f"the process is gone: {error}") from error
-        answer = self._answer(timeout + 10)
-        for what, each in [("text", workload.text), ("audio", workload.audio)]:
-            if each is not None and answer[what] not in (None, units * each):
-                raise WorkerFailed(f"delivered {answer[what]} of {units * each} of the {what}")
-        return answer
+        return self._answer(order["timeout"] + 10)
 
     def _answer(self, timeout: float) -> dict[str, Any]:
         deadline = time.monotonic() + timeout

@@ -29,7 +29,10 @@ def main() -> None:
         gc.collect()
         Tally.responses_of_a_unit = order["responses"]
         try:
-            tally = subject.run(order["url"], order["units"], order["modality"])
+            if "speak" in order:
+                tally = subject.speak(order["url"], order["units"], bytes(order["speak"]))
+            else:
+                tally = subject.run(order["url"], order["units"], order["modality"])
             if asyncio.iscoroutine(tally):
                 tally = asyncio.run(asyncio.wait_for(tally, order["timeout"]))
             say(out, {name: getattr(tally, name) for name in ("cpu", "wall", "text", "audio")})

@@ -55,3 +55,27 @@ async def receive(url: str, units: int, modality: str, options: dict) -> Tally:
                     if tally.response():
                         break
     return tally
+
+
+def speak(url: str, chunks: int, data: bytes, connector: str = "websockets") -> Tally:
+    """Send that much speech, a chunk a call."""
+    return trio.run(_speak, url, chunks, data, connector)
+
+
+async def _speak(url: str, chunks: int, data: bytes, connector: str) -> Tally:
+    tally = Tally(1)
+    provider = OpenAIRealtime(api_key="bench", base_url=url, connector=connector)
+    config = RealtimeSessionOpenConfig(
+        RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="bench-1")
+    )
+    async with open_session(config, provider=provider) as session:
+        tally.start()
+        for _ in range(chunks):
+            if await session.send_audio(data):
+                raise RuntimeError("the microphone's lane dropped audio")
+        await session.commit_audio()
+        async for event in session:
+            if isinstance(event, events.TurnCommitted):
+                tally.stop()
+                return tally
+    raise RuntimeError("the session ended first")

@@ -13,3 +13,8 @@ NOTE = "as above, over the other client transport"
 def run(url: str, units: int, modality: str) -> Tally:
     """Receive that many units."""
     return meerkat.run(url, units, modality, connector="trio-websocket")
+
+
+def speak(url: str, chunks: int, data: bytes) -> Tally:
+    """Send that much speech, a chunk a call."""
+    return meerkat.speak(url, chunks, data, connector="trio-websocket")

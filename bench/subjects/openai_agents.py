@@ -43,3 +43,21 @@ async def run(url: str, units: int, modality: str) -> Tally:
                     elif kind == "response.done" and tally.response():
                         break
     return tally
+
+
+async def speak(url: str, chunks: int, data: bytes) -> Tally:
+    """Send that much speech, a chunk a call."""
+    tally = Tally(1)
+    runner = RealtimeRunner(RealtimeAgent(name="bench", instructions="Answer."))
+    session = await runner.run(model_config={"api_key": "bench", "url": f"{url}?model=bench-1"})
+    async with session:
+        tally.start()
+        for number in range(chunks):
+            await session.send_audio(data, commit=number == chunks - 1)
+        async for event in session:
+            if event.type == "raw_model_event":
+                inner = event.data
+                if inner.type == "raw_server_event" and inner.data["type"].endswith(".committed"):
+                    tally.stop()
+                    return tally
+    raise RuntimeError("the session ended first")

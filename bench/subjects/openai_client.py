@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from openai import AsyncOpenAI
 
 from . import Tally
@@ -32,3 +34,19 @@ async def run(url: str, units: int, modality: str) -> Tally:
                     if tally.response():
                         break
     return tally
+
+
+async def speak(url: str, chunks: int, data: bytes) -> Tally:
+    """Send that much speech, a chunk a call."""
+    tally = Tally(1)
+    client = AsyncOpenAI(api_key="bench", websocket_base_url=url.removesuffix("/realtime"))
+    async with client.realtime.connect(model="bench-1") as connection:
+        tally.start()
+        for _ in range(chunks):
+            await connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
+        await connection.input_audio_buffer.commit()
+        async for event in connection:
+            if event.type == "input_audio_buffer.committed":
+                tally.stop()
+                return tally
+    raise RuntimeError("the session ended first")

@@ -151,6 +151,7 @@ class SessionCore:
         "summons",
         "tools",
         "unresponsive",
+        "when_acknowledged",
     )
 
     def __init__(

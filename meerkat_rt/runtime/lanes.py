@@ -99,7 +99,7 @@ class SendLanes:
         self._limits = limits
         self.ready = Signal()  # something waits for the sender; also set for protocol frames
         self.drained = trio.lowlevel.ParkingLot()  # whoever waits for empty lanes
-        self._control: deque[ProviderCommand] = deque()
+        self._control: list[ProviderCommand] = []
         self._media: deque[tuple[float, ProviderCommand]] = deque()
         self._media_bytes = 0
         self._ordered = 0  # commands other than audio in the media lane

@@ -180,20 +180,18 @@ class OutputSide:
             return
         item_id, delta = event.item_id, event.delta
         part.deltas.append(delta)
-        told = (
-            response.id,
-            event.event_id,
-            item_id,
-            self._items.previous(item_id),
-            event.content_index,
-            delta,
+        event_id, index = event.event_id, event.content_index
+        previous = self._items.previous(item_id)
+        self._ctx.events.append(
+            _spoken_delta(response.id, event_id, item_id, previous, index, delta)
         )
-        self._ctx.events.append(_spoken_delta(*told))
         if response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                self._ctx.transcript.append(_spoken_words(*told))
+                self._ctx.transcript.append(
+                    _spoken_words(response.id, event_id, item_id, previous, index, delta)
+                )
 
     def transcript_done(self, event: TranscriptDone, now: float) -> None:
         """The text of speech, for good.  What its deltas lacked comes first, as one more."""
@@ -253,20 +251,18 @@ class OutputSide:
             written = response.written[key] = []
         item_id, delta = event.item_id, event.delta
         written.append(delta)
-        told = (
-            response.id,
-            event.event_id,
-            item_id,
-            self._items.previous(item_id),
-            event.content_index,
-            delta,
+        event_id, index = event.event_id, event.content_index
+        previous = self._items.previous(item_id)
+        self._ctx.events.append(
+            _written_delta(response.id, event_id, item_id, previous, index, delta)
         )
-        self._ctx.events.append(_written_delta(*told))
         if response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                self._ctx.transcript.append(_written_words(*told))
+                self._ctx.transcript.append(
+                    _written_words(response.id, event_id, item_id, previous, index, delta)
+                )
 
     def text_done(self, event: TextDone, now: float) -> None:
         """The written text of a part, for good: what its deltas lacked comes as one more."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
+import xml.dom.minidom
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from bench import peers, plot, report, throughput
+from bench import layers, outbound, pacing, peers, plot, publish, report, throughput, trace
 from bench.__main__ import main
 from bench.peers import Subject
 from bench.server import _frame_size, _framed
@@ -147,3 +149,105 @@ def test_pictures_are_svg(tmp_path: Path) -> None:
         plot.write(found, tmp_path / "run.png")
     done = CliRunner().invoke(main, ["--plot", str(tmp_path / "run.png")])
     assert done.exit_code == 2
+
+
+# ---------------------------------------------------------------- a whole run
+
+
+@pytest.fixture
+def whole() -> dict[str, object]:
+    """A run of everything, as `--json` keeps it."""
+    three = [4.0, 4.2, 4.1]
+    measured = {"cpu_us": three, "p50_us": three, "p99_us": three}
+    row = {
+        name: {"cpu": three, "rate": three, "failed": "", "units": 1}
+        for name in ("drain", "floor", "meerkat", "openai")
+    }
+    row["broken"] = {"cpu": [], "rate": [], "failed": "TimeoutError", "units": 0}
+    waits = {name: {"frame_us": 1.0, "gone_us": 1.0} for name in ("interrupt, idle",)}
+    return {
+        "date": "2026-01-01T00:00",
+        "machine": "a machine",
+        "throughput": {"mix": row},
+        "versions": {"openai": {"openai": "3"}},
+        "missing": {"pipecat": "not installed"},
+        "notes": {"openai": "typed"},
+        "layers": {"mix": {name: [0.5] * 3 for name in (*layers.LAYERS, "calibration")}},
+        "growth": {
+            axis: {"meerkat": {"10": three, "100": three}} for axis in ("answer", "conversation")
+        },
+        "outbound": {"20 ms": {"meerkat": three}},
+        "paced": {"100 x 50/s": {"meerkat": measured, "transport": measured}},
+        "costs": {"idle": {"kib": 50.0}, "close with 3 tools": {"close_us": 9.0}, **waits},
+    }
+
+
+def test_a_run_goes_into_the_documents(
+    whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("README", "ROOM"):
+        original: Path = getattr(publish, name)
+        copy = tmp_path / f"{name}.md"
+        copy.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
+        monkeypatch.setattr(publish, name, copy)
+    monkeypatch.setattr(publish, "HERE", tmp_path)
+    for _ in range(2):  # a second run replaces the first
+        files = publish.publish(whole)
+    assert [path.name for path in files] == [
+        "rates.svg", "layers.svg", "growth.svg", "README.md", "ROOM.md"
+    ]  # fmt: skip
+    readme, room = (path.read_text(encoding="utf-8") for path in files[-2:])
+    assert readme.count("2026-01-01 on a machine") == 1
+    assert "| openai | 243,902 (1.00x) |" in readme
+    assert "| broken | TimeoutError |" in room
+    assert "Missing: pipecat: not installed." in room
+    assert "100 x 50/s: cpu against transport" in room
+    for picture in files[:3]:
+        xml.dom.minidom.parse(str(picture))
+
+
+def test_only_a_whole_run_is_published(whole: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no paced"):
+        publish.publish({**whole, "paced": {}})
+
+
+def test_a_document_without_marks_is_left_alone() -> None:
+    with pytest.raises(ValueError, match="no place"):
+        publish._put("text", "rates", "table")
+
+
+def test_a_stack_adds_up(whole: dict[str, object]) -> None:
+    (stack,) = plot.stacked(whole).values()
+    assert stack.keys() == set(plot.STACK)
+    assert stack["rest"] == 0  # the parts are dearer than the whole
+
+
+def test_a_clock_tells_turns_apart() -> None:
+    clock = pacing.Clock()
+    for turn in range(3):
+        for _ in range(pacing.BETWEEN):
+            clock.came(f"event_{turn:02}{time.monotonic_ns() % pacing.CLOCK:014}")
+    found = clock.found()
+    assert [len(values) for values in found.values()] == [3, 3, 3]
+    assert all(0 <= value < 1e6 for value in found["p99_us"])
+
+
+def test_a_paced_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pacing.SCENARIOS, "few", (2, 50.0, False, ("transport", "meerkat")))
+    found = pacing.run(tmp_path, names=("few",), rounds=2, seconds=0.5, step=lambda _: None)
+    assert found["few"].keys() == {"transport", "meerkat"}
+    assert all(len(row["cpu_us"]) == 2 for row in found["few"].values())
+
+
+def test_microphone_audio_arrives(tmp_path: Path) -> None:
+    found = outbound.run(tmp_path, repetitions=1, step=lambda _: None)
+    assert found.keys() == set(outbound.LENGTHS)
+    assert all(row["meerkat"][0] > 0 for row in found.values())
+
+
+def test_the_recorded_conversation_is_a_whole_one() -> None:
+    kinds = [json.loads(frame)["type"] for frame in trace.unit()]
+    assert "input_audio_buffer.speech_started" in kinds
+    assert "response.function_call_arguments.done" in kinds
+    ends = [json.loads(frame) for frame in trace.unit() if b'"response.done"' in frame[:40]]
+    assert {end["response"]["status"] for end in ends} == {"completed", "cancelled"}
