@@ -147,6 +147,8 @@ class SessionCore:
         "sent_audio",
         "session_id",
         "settings",
+        "spoken",
+        "spoken_items",
         "stale_events",
         "summons",
         "tools",

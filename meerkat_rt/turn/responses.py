@@ -273,7 +273,7 @@ class ResponseSlot:
     def resume(self, now: float, *, expected: bool = False) -> None:
         """There is a connection again; `expected`: the first request is answered unasked."""
         if expected and self._queue and self.owed is None:
-            self.owed = self._queue.popleft()
+            self.owed = self._queue.pop(0)
             self.owed.fire(RequestTrigger.EXPECT)
             self._arm(self.owed, now)
         for request in self._requests.values():

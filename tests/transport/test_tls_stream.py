@@ -279,6 +279,8 @@ async def test_keys_that_change_amid_the_traffic(version, command, tls, authorit
         with heard, trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read, client, hear)
+                await server.stdin.send_all(b"line\n")  # behind the tickets that TLS 1.3 gives
+                assert await heard.receive() == b"line\n"
                 for number in range(3):
                     fed = client._fed
                     await server.stdin.send_all(command + b"\n")
