@@ -25,7 +25,9 @@ class Case:
     that has neither is wrapped by `Case.of`.  `unwind`: virtual seconds within which it must have
     ended after a cancellation.  `blows`: the actions that it registers, besides "cancel", and
     `faults` are more of them, of the network's.  `spare`: patterns of the names of tasks that are
-    not struck alone.  `allowed`: exceptions that it may end with.  `verify`: its own invariants.
+    not struck alone.  `long`: a run takes so much time that only `--all` sweeps every point, and
+    the other levels take a few.  `allowed`: exceptions that it may end with.  `verify`: its own
+    invariants.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     blows: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+    long: bool = False
     allowed: tuple[type[BaseException], ...] = ()
     wires: tuple[WireName, ...] = WIRES
     transports: tuple[str, ...] = TRANSPORTS

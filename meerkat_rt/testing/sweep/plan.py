@@ -101,13 +101,22 @@ AMOUNTS: dict[Level, Amount] = {
         elsewhere=None,
     ),
 }
+OF_A_LONG_ONE = attrs.evolve(AMOUNTS["quick"], points=4, pairs=0, seeds=0, settings=0)
+"""What the quick level runs of a case that is `long`; the standard level runs the quick amount."""
+
 SEEDS_A_JOB = 20
 STRIKES = ("cancel(*)", "raise(*)")
 
 
 def plan(level: Level, cases: Iterable[tuple[str, Case]]) -> list[Job]:
     """The jobs of a level for these cases, each with the source that it is found by."""
-    return [job for source, case in cases for job in _jobs(AMOUNTS[level], source, case)]
+    return [job for source, case in cases for job in _jobs(_amount(level, case), source, case)]
+
+
+def _amount(level: Level, case: Case) -> Amount:
+    if not case.long or level == "all":
+        return AMOUNTS[level]
+    return OF_A_LONG_ONE if level == "quick" else AMOUNTS["quick"]
 
 
 def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
@@ -139,7 +148,8 @@ def _everything(amount: Amount, base: Job, case: Case) -> Iterator[Job]:
         if actions:
             yield attrs.evolve(blow, actions=actions, sample=amount.others)
     both = (CANCEL, *(each for each in case.blows if each != "interrupt"))
-    yield attrs.evolve(blow, actions=both, sample=0, pairs=amount.pairs)
+    if amount.pairs:
+        yield attrs.evolve(blow, actions=both, sample=0, pairs=amount.pairs)
     for start in range(0, amount.seeds, SEEDS_A_JOB):
         seeds = range(start, min(start + SEEDS_A_JOB, amount.seeds))
         yield attrs.evolve(base, seeds=tuple(seeds), sample=amount.seeded)
