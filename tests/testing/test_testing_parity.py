@@ -45,13 +45,13 @@ def test_the_table_of_the_readme_is_what_the_suite_finds() -> None:
 
 def test_the_command_writes_the_table_into_a_file(tmp_path: Path) -> None:
     file = tmp_path / "guide.md"
-    file.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    file.write_text(f"before\n{tables.BEGIN}\nOLDER\n{tables.END}\nafter\n")
     command = [sys.executable, "-m", "meerkat_rt.testing.parity"]
     subprocess.run([*command, str(file)], check=True, timeout=60, cwd=ROOT)
     text = file.read_text()
     assert text.startswith(f"before\n{tables.BEGIN}\n| | OpenAI | Gemini |\n")
     assert text.endswith(f"\n{tables.END}\nafter\n")
-    assert "old" not in text
+    assert "OLDER" not in text
     with pytest.raises(ValueError, match="parity: begin"):
         replaced("nothing is marked", "new")
 

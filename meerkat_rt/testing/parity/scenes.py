@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ..openai_peer import OpenAIPeer
     from ..openai_response import MessageInPlay, ResponseInPlay
 
+LONG = 200.0  # virtual seconds
+
 
 class Scene(Protocol):
     """The server's part.  Each step expects what the client has to send for it."""
@@ -61,6 +63,25 @@ class Scene(Protocol):
 
     async def reports(self, message: str) -> None:
         """The provider reports an error that ends nothing."""
+        ...
+
+    async def remembers(self) -> None:
+        """Tell how the session can be resumed, if the protocol has that."""
+        ...
+
+    async def goes_on(self, told: int) -> str:
+        """Take the session on over another connection; the instruction that it comes with.
+
+        `told` is how many messages it is told of, where it is not resumed.
+        """
+        ...
+
+    async def drops(self) -> None:
+        """The connection breaks."""
+        ...
+
+    async def is_left(self) -> None:
+        """The client leaves in order."""
         ...
 
     async def close(self, code: int, reason: str) -> None:
@@ -151,6 +172,22 @@ class OpenAIScene:
         """See `Scene`."""
         await self._peer.session_updated(await self._peer.expect("session.update"))
 
+    async def remembers(self) -> None:
+        """See `Scene`: nothing is told."""
+
+    async def goes_on(self, told: int) -> str:
+        """See `Scene`."""
+        await self._peer.welcome_back(told)
+        return str(self._peer.session["instructions"])
+
+    async def drops(self) -> None:
+        """See `Scene`."""
+        await self._peer.reset()
+
+    async def is_left(self) -> None:
+        """See `Scene`."""
+        await self._peer.expect_close(within=LONG)
+
     async def reports(self, message: str) -> None:
         """See `Scene`."""
         await self._peer.error("server_error", message=message, kind="server_error")
@@ -225,6 +262,24 @@ class GeminiScene:
 
     async def changes(self) -> None:
         """See `Scene`: no change of a live session is acknowledged."""
+
+    async def remembers(self) -> None:
+        """See `Scene`."""
+        await self._peer.resumable("handle")
+
+    async def goes_on(self, told: int) -> str:
+        """See `Scene`: it is resumed, and told of nothing."""
+        setup = await self._peer.welcome(sessionResumption={"handle": "handle"})
+        parts = setup.get("systemInstruction", {}).get("parts", ())
+        return "".join(part["text"] for part in parts)
+
+    async def drops(self) -> None:
+        """See `Scene`."""
+        await self._peer.reset()
+
+    async def is_left(self) -> None:
+        """See `Scene`."""
+        await self._peer.expect_close(within=LONG)
 
     async def reports(self, message: str) -> None:
         """See `Scene`."""

@@ -18,6 +18,7 @@ from ...model.conversation import AssistantMessage, AssistantTranscript, StopRea
 from ...model.live_config import RealtimeConfig
 from ...model.media import RealtimeTextChunk, RealtimeTurningMode
 from ...runtime import errors
+from ...runtime.continuity import ContinuityPolicy
 from ...runtime.session import RealtimeSession
 from ..scenarios.bodies import read_out, take
 from ..scenarios.stage import EXPLICIT, PROVIDER_MANAGED
@@ -27,29 +28,36 @@ from .scenes import Scene
 Note = Callable[[str, str], None]
 """Notes what came of something: its name in the table, and the entry."""
 
+Server = Callable[[Scene, Note], Awaitable[object]]
+"""What a server does on one connection."""
+
 YES, NO = "yes", "no"
 
 
 @attrs.frozen(kw_only=True)
 class Conversation:
-    """One conversation of the suite; the settings are those of `scenarios.stage.scenario`."""
+    """One conversation of the suite.
+
+    `server` has the first connection, `others` have those that follow.  The other settings are
+    those of `scenarios.stage.scenario`.
+    """
 
     name: str
-    server: Callable[[Scene, Note], Awaitable[object]]
+    server: Server
     application: Callable[[RealtimeSession, Note], Awaitable[object]]
     mode: RealtimeTurningMode = PROVIDER_MANAGED
     tools: tuple[Any, ...] = ()
     ends: tuple[type[BaseException], ...] = ()
     spare: tuple[str, ...] = ()
+    others: tuple[Server, ...] = ()
+    continuity: ContinuityPolicy | None = None
 
 
 SCENES: dict[str, Conversation] = {}
 """Every conversation by its name."""
 
 
-def conversation(
-    server: Callable[[Scene, Note], Awaitable[object]], **settings: Any
-) -> Callable[[Any], Any]:
+def conversation(server: Server, **settings: Any) -> Callable[[Any], Any]:
     """Put the application's side of a conversation into the suite, with its server."""
 
     def register(application: Any) -> Any:
@@ -309,6 +317,65 @@ async def what_can_be_asked_for(session: RealtimeSession, note: Note) -> None:
     special = session.create_response(instructions="Whisper.")
     note("instructions of a single response", await refused(special))
     note("nudges of a silent model", YES if session.capabilities.nudge_supported else NO)
+
+
+# ---------------------------------------------------------------- other connections
+
+POLICY = ContinuityPolicy(seed=1)
+
+
+async def dropping_server(scene: Scene, _note: Note) -> None:
+    await scene.typed("hello")
+    await scene.answers("Good morning.")
+    await scene.remembers()
+    await trio.sleep(5)
+    await scene.drops()
+
+
+async def taking_server(scene: Scene, _note: Note) -> None:
+    await scene.goes_on(2)
+    await scene.typed("again")
+    await scene.answers("Once more.")
+    await scene.linger()
+
+
+@conversation(dropping_server, others=(taking_server,), continuity=POLICY)
+async def a_drop(session: RealtimeSession, note: Note) -> None:
+    await session.send_input(RealtimeTextChunk("hello"))
+    read = await take(session, ev.Reconnecting, ev.SessionRotated)
+    assert session.is_connected
+    await session.send_input(RealtimeTextChunk("again"))
+    await take(session, ev.TurnCompleted)
+    await until_said(session, "hello", "Good morning.", "again", "Once more.")
+    restored = read[-1].state_restored
+    note("a connection that is lost", "resumed" if restored else "a new session, told everything")
+
+
+async def left_server(scene: Scene, _note: Note) -> None:
+    await scene.typed("hello")
+    await scene.answers("Good morning.")
+    await scene.remembers()
+    await scene.is_left()
+
+
+async def changed_server(scene: Scene, note: Note) -> None:
+    instruction = await scene.goes_on(2)
+    if instruction != "Be brief.":
+        raise ScriptError(f"the instruction is {instruction!r}")
+    await scene.typed("again")
+    await scene.answers("Yes.")
+    await scene.linger()
+
+
+@conversation(left_server, others=(changed_server,))
+async def a_resumption(session: RealtimeSession, note: Note) -> None:
+    await session.send_input(RealtimeTextChunk("hello"))
+    await take(session, ev.TurnCompleted)
+    await session.resume_with(RealtimeConfig(instruction="Be brief."))
+    await session.send_input(RealtimeTextChunk("again"))
+    await take(session, ev.SessionRotated, ev.TurnCompleted)
+    await until_said(session, "hello", "Good morning.", "again", "Yes.")
+    note("resume_with()", YES)
 
 
 # ---------------------------------------------------------------- errors

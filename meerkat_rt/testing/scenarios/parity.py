@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..parity.scenes import GeminiScene, OpenAIScene
 from ..parity.suite import SCENES
 from . import stage
-from .bodies import cases
+from .bodies import cases, welcoming
 from .gemini import GEMINI
 from .openai import OPENAI
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from ...runtime.session import RealtimeSession
     from ..parity.scenes import Scene
-    from ..parity.suite import Conversation
+    from ..parity.suite import Conversation, Server
     from ..sweep.case import Case
-    from .stage import Side
+    from .stage import Script, Side
 
 _STAGES: dict[str, tuple[Side, Callable[[Any], Scene]]] = {
     "OpenAI": (OPENAI, OpenAIScene),
@@ -40,8 +40,11 @@ def _register(conversation: Conversation, provider: str) -> None:
     side, scene = _STAGES[provider]
     notes = _notes[conversation.name, provider] = {}
 
-    async def script(peer: Any) -> None:
-        await conversation.server(scene(peer), notes.__setitem__)
+    def script(server: Server) -> Script:
+        async def play(peer: Any) -> None:
+            await server(scene(peer), notes.__setitem__)
+
+        return play
 
     async def body(session: RealtimeSession) -> None:
         try:
@@ -52,7 +55,11 @@ def _register(conversation: Conversation, provider: str) -> None:
 
     body.__name__ = f"{conversation.name}_as_{provider.lower()}"
     cases(side, f"parity with {provider}")(
-        script,
+        welcoming(script(conversation.server)),
+        *map(script, conversation.others),
+        greeted=False,
+        survives_reset=conversation.continuity is not None,
+        continuity=conversation.continuity,
         mode=conversation.mode,
         tools=conversation.tools,
         ends=conversation.ends,
