@@ -192,8 +192,10 @@ async def test_m6_a_call_that_outlives_its_session_never_answers_under_a_foreign
 
     async def second(peer: Any) -> None:
         await peer.welcome()
-        while not peer.frames("clientContent") or "found it" not in str(peer.frames()[-1]):
-            await peer.receive()
+        await peer.expect("clientContent")  # the history
+        assert "found it" in str(await peer.expect("clientContent"))
+        await peer.expect("clientContent", clientContent={"turnComplete": True})
+        await peer.audio_response("There it is", ms=40)
         await peer.linger()
 
     async def slow() -> str:
