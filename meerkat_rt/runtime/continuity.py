@@ -372,10 +372,10 @@ class Continuity:
                 return
             if core.link is old:
                 await self._boundary(old)
-            if journey.current == self._current():
+            if journey.current == self._current() and journey.swaps == tuple(self.swaps):
                 self._cross(link, journey)
                 return
-            # What was changed on the old connection meanwhile, the new one does not know.
+            # Of what was changed, or asked for, meanwhile, the new one does not know.
             link.begin.set()
             link.retire(core.limits.close_grace)
         # The provider refuses to resume a session that still has its connection.

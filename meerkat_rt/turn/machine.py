@@ -121,8 +121,13 @@ class SessionMachine:
 
     @property
     def unanswered(self) -> bool:
-        """The application has given input since the last response ended."""
-        return self._ctx.given != self._ctx.answered
+        """Something is due: input since the last response ended, a request, an answer, a call."""
+        return (
+            self._ctx.given != self._ctx.answered
+            or self._slot.waiting
+            or self._hearing.generating
+            or bool(self._tools.open_calls())
+        )
 
     @property
     def known_items(self) -> tuple[str, ...]:

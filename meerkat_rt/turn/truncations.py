@@ -100,6 +100,10 @@ class Truncations:
     def _truncate(self, truncation: Truncation, now: float) -> str:
         truncation.asked_ms = truncation.played_ms
         ref = self._ctx.mint("cut")
+        if not self._reaches(truncation.item_id):
+            self._tell(truncation)
+            self._ctx.acknowledge(ref)
+            return ref
         self._send(ref, truncation, now)
         return ref
 

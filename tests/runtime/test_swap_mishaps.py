@@ -470,3 +470,92 @@ async def test_an_attempt_that_would_come_too_late_is_not_waited_for(autojump_cl
         with pytest.raises(errors.ReconnectExhausted) as caught:
             await call.session.next_event()
         assert caught.value.attempts == 0
+
+
+async def test_an_orderly_end_while_an_answer_is_asked_for_is_a_loss(autojump_clock):
+    async def first(peer):
+        await peer.expect("response.create")
+        await peer.close(1000, "bye")
+
+    async def second(peer):
+        await peer.welcome_back(0)
+        await answering(peer)
+        await peer.linger()
+
+    async with calling(first, second) as call:
+        request = await call.session.create_response()
+        await call.until(ev.TurnCompleted)
+        assert isinstance(await request.outcome(), Answered)
+
+
+async def test_an_orderly_end_while_a_call_runs_is_a_loss(autojump_clock):
+    async def first(peer):
+        create = await peer.expect("response.create")
+        await peer.tool_call_response(("slow", {}), create=create)
+        await trio.sleep(1)
+        await peer.close(1000, "bye")
+
+    async def second(peer):
+        await peer.welcome_back(1)
+        assert await peer.expect_tool_output("call_1") == "slept"
+        await answering(peer)
+        await peer.linger()
+
+    async def slow() -> str:
+        """Sleep."""
+        await trio.sleep(4)
+        return "slept"
+
+    async with calling(first, second, tools=[slow]) as call:
+        await call.session.create_response()
+        await call.until(ev.SessionRotated)
+        await call.until(ev.TurnCompleted)
+
+
+@pytest.mark.parametrize("when", ["without", "after", "heard"])
+async def test_what_was_said_on_another_connection_is_cut_in_history_alone(autojump_clock, when):
+    async def first(peer):
+        await peer.item_created(await peer.expect("conversation.item.create"))
+        create = await peer.expect("response.create")
+        await peer.audio_response("one two three four five six", create=create, ms=6000)
+        await peer.reset(deliver=True)
+
+    async def second(peer):
+        await peer.welcome_back(2)
+        await peer.expect_silence(12)
+        await peer.linger()
+
+    async with calling(first, second) as call:
+        await call.session.send_text("count")
+        await call.session.create_response()
+        await call.until(ev.Reconnecting)
+        (item_id,) = {event.item_id for event in call.of(ev.OutputAudioChunk)}
+        if when != "without":
+            await call.until(ev.SessionRotated)
+        if when == "heard":
+            await trio.sleep(7)
+        for played_ms in (3000, 2000):
+            await call.session.truncate_assistant_output(item_id, 0, played_ms)
+        await call.until(ev.AssistantTranscriptTruncated, 2)
+        told = [event.audio_played_ms for event in call.of(ev.AssistantTranscriptTruncated)]
+        assert told == [3000, 2000]
+        assert not call.of(ev.ProviderErrorReported)
+        await trio.sleep(12)
+
+
+async def test_a_change_that_is_asked_for_while_the_next_connection_is_made_is_made_with_it(
+    autojump_clock,
+):
+    async def third(peer):
+        await peer.wait_request()
+        assert "model=gpt-realtime-2" in peer.socket.request.path
+        await listening(peer)
+
+    scripts = leaving, slow_to_welcome(3, then=leaving), third
+    async with calling(*scripts, continuity=AGED) as call:
+        await call.until(ev.SessionRotating)
+        await trio.sleep(1)
+        await call.session.resume_with(OTHER, when="now")
+        await call.until(ev.SessionRotated)
+        assert call.core.dialect.model == "gpt-realtime-2"
+        assert not call.core.events.waiting  # there was one swap, not two
