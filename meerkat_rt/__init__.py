@@ -54,8 +54,8 @@ from .providers.gemini import ToolBehavior as ToolBehavior
 from .providers.gemini import ToolScheduling as ToolScheduling
 from .providers.gemini import Vertex as Vertex
 from .runtime import errors as errors
-from .runtime.continuity import ContinuityPolicy as ContinuityPolicy
-from .runtime.continuity import Failover as Failover
+from .runtime.continuity_policy import ContinuityPolicy as ContinuityPolicy
+from .runtime.continuity_policy import Failover as Failover
 from .runtime.core import ResponseRequest as ResponseRequest
 from .runtime.factories import OpenAIRealtime as OpenAIRealtime
 from .runtime.factories import attach_external_session as attach_external_session

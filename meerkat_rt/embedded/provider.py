@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..model.media import RealtimeCapabilities, RealtimeTurningMode
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
-    from ..runtime.continuity import ContinuityPolicy
+    from ..runtime.continuity_policy import ContinuityPolicy
     from ..runtime.limits import SessionLimits
     from ..runtime.ports import Conversation, RealtimeSessionFactory, Recorder, SessionStore
     from ..runtime.session import RealtimeSession

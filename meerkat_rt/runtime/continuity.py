@@ -9,142 +9,44 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
-from attrs import validators
 
 from ..model.conversation import (
     AssistantMessage,
     AssistantTranscript,
-    SessionLlmIdentity,
     SystemMessage,
 )
 from ..model.errors import (
     ConnectionReset,
-    InvalidConfig,
     LlmError,
     NetworkTimeout,
     RateLimited,
 )
 from ..model.events import ClosedBy, CloseReason, Reconnecting, SessionRotated, SessionRotating
-from ..model.live_config import RealtimeConfig
-from ..providers.base import Replay
 from ..turn.crossing import Terms
 from . import link as links
+from .continuity_policy import ContinuityPolicy
 from .errors import ReconnectExhausted
+from .journey import Journey, ResumeAt, Swap
 from .lanes import Signal
-from .origin import Origin, Plan, Redialable, check_same_audio
 from .recollection import Recollection
 
 if TYPE_CHECKING:
-    from ..model.conversation import Message
-    from ..model.open_config import RealtimeSessionOpenConfig
-    from ..turn.effects import LinkEnding, MachineSettings, Recollect, ResumptionPoint
-    from .core import SessionCore
-    from .limits import SessionLimits
-    from .link import Link
-    from .tools import ToolSet
+    from collections.abc import Collection
 
-_MAX_DOUBLINGS = 20  # of the delay between attempts; past that it would overflow, not grow
+    from ..model.conversation import Message
+    from ..model.live_config import RealtimeConfig
+    from ..providers.base import Replay
+    from ..turn.effects import LinkEnding, Recollect, ResumptionPoint
+    from .core import SessionCore
+    from .link import Link
+    from .origin import Origin
+
 _GOING_AWAY = 0.8  # of the time that the provider leaves; then the swap happens anyway
 _MAX_MARGIN = 0.25  # of a cap; short ones must leave some life to a connection
 _MAX_LAST_CALL = 0.05
-
-
-@attrs.frozen(kw_only=True)
-class Failover:
-    """Where the conversation goes on when its own provider cannot be reached any more.
-
-    `llm_identity` names the model there; None: the open config's.  The conversation is told anew
-    from its canonical transcript.  Both providers must take and give the same audio.
-    """
-
-    provider: Redialable
-    llm_identity: SessionLlmIdentity | None = None
-
-
-@attrs.frozen(kw_only=True)
-class ContinuityPolicy:
-    """How a session outlives what ends its connection.  Times are in seconds.
-
-    A lost connection is replaced, by at most `max_attempts` attempts within `max_total` (0: no
-    bound), before each of which a random time passes of at most
-    `min(max_backoff, initial_backoff * 2 ** (attempt - 1))`: full jitter, reproducible with `seed`.
-    Attempts are counted anew once a connection has lasted for `steady`.  `max_attempts=0`: a lost
-    connection ends the session.
-
-    A connection whose provider will end it is replaced before: from `rotation_margin` before the
-    cap on at the first boundary between two turns, and `last_call` before it in any case; the cap
-    is the provider's, or `max_age`.  `rotate=False`: only when the provider announces the end.
-
-    `failover` is where to go on when all attempts have failed.
-    """
-
-    max_attempts: int = attrs.field(default=3, validator=validators.ge(0))
-    initial_backoff: float = attrs.field(default=0.5, validator=validators.gt(0))
-    max_backoff: float = attrs.field(default=5.0)
-    max_total: float = attrs.field(default=30.0, validator=validators.ge(0))
-    steady: float = attrs.field(default=10.0, validator=validators.ge(0))
-    rotate: bool = True
-    rotation_margin: float = attrs.field(default=60.0, validator=validators.gt(0))
-    last_call: float = attrs.field(default=10.0, validator=validators.gt(0))
-    max_age: float | None = attrs.field(
-        default=None, validator=validators.optional(validators.gt(0))
-    )
-    failover: Failover | None = None
-    seed: int | None = None
-
-    @max_backoff.validator
-    def _not_less_than_the_first(self, _attribute: object, value: float) -> None:
-        if value < self.initial_backoff:
-            raise ValueError(
-                f"max_backoff is {value:g} s; allowed: initial_backoff "
-                f"({self.initial_backoff:g} s) or more"
-            )
-
-    def delay(self, attempt: int, rng: random.Random) -> float:
-        """How long to wait before the `attempt`-th attempt (from 1)."""
-        most = self.initial_backoff * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS)
-        return rng.uniform(0.0, min(self.max_backoff, most))
-
-
-@attrs.frozen(kw_only=True)
-class ResumeAt:
-    """A state of the provider's session that it can be resumed from.
-
-    `items`: how many items it includes; `recollected`: how many entries of the recollection.
-    `calls` were open in it.
-    """
-
-    handle: str
-    at: float
-    items: int
-    recollected: int
-    calls: frozenset[str]
-
-
-@attrs.define(eq=False)
-class Swap:
-    """A change of the configuration that the application waits for, in the call `caller` if any."""
-
-    updates: RealtimeConfig
-    at_once: bool
-    bridge: str | None
-    deadline: float
-    caller: str | None = None
-    done: trio.Event = attrs.field(factory=trio.Event)
-    error: LlmError | None = None
-    begun: bool = False
-    made: bool = False
-
-    def finish(self, error: LlmError | None = None) -> None:
-        """Wake whoever waits."""
-        self.error = error
-        self.made = error is None
-        self.done.set()
 
 
 class Continuity:
@@ -665,55 +567,6 @@ class Continuity:
             if any(item_id not in told for item_id in items)
         )
         return missing
-
-
-@attrs.frozen(kw_only=True)
-class Journey:
-    """A connection on its way, and what its session knows or will know.
-
-    `told`: the items of which it knows; `recollected`: how many entries.  `point`: it is the
-    provider's session that goes on from there.  `elsewhere`: at another provider.  `swaps` are made
-    with it; the live session was configured with what is `current` when it was prepared.
-    """
-
-    plan: Plan
-    swaps: tuple[Swap, ...]
-    current: object
-    point: ResumeAt | None
-    told: Collection[str]
-    recollected: int
-    seeded_calls: tuple[str, ...]
-    replay: Replay | None
-    elsewhere: bool
-
-
-def checked(
-    policy: ContinuityPolicy | None,
-    config: RealtimeSessionOpenConfig,
-    settings: MachineSettings,
-    tools: ToolSet,
-    limits: SessionLimits,
-) -> ContinuityPolicy | None:
-    """`policy`, if it can work for a session opened from `config` with `settings`.
-
-    Raises:
-        InvalidConfig: it is none, or its failover provider cannot go on with such a session.
-        LlmError: the failover provider's model or protocol lack what is asked.
-    """
-    if policy is None:
-        return None
-    if not isinstance(policy, ContinuityPolicy):
-        raise InvalidConfig(
-            f"continuity is {type(policy).__name__}; allowed: ContinuityPolicy(...) or None"
-        )
-    if policy.failover is not None:
-        there = Origin(
-            provider=policy.failover.provider, config=config, tools=tools, limits=limits
-        ).elsewhere(policy.failover.provider, policy.failover.llm_identity)
-        plan = there.plan(policy.failover.provider.config, (), (), now=settings, unchanged=False)
-        assert plan.settings is not None
-        check_same_audio(settings, plan.settings)
-    return policy
 
 
 def _said(text: str) -> AssistantMessage:

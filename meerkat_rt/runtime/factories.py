@@ -22,7 +22,7 @@ from .arguments import (
     session_limits,
     tool_set,
 )
-from .continuity import ContinuityPolicy, checked
+from .continuity_policy import ContinuityPolicy, checked
 from .limits import SessionLimits
 from .opening import machine_settings, run_session
 from .origin import Origin

@@ -18,7 +18,7 @@ from ..providers.gemini.tools_json import Scheduling, ToolBehavior
 from ..transport import Connector
 from ..transport import connector as connector_named
 from ..turn.effects import ToolSpec
-from .continuity import ContinuityPolicy, checked
+from .continuity_policy import ContinuityPolicy, checked
 from .factories import _connector
 from .limits import SessionLimits
 from .opening import machine_settings, run_session

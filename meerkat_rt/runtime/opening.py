@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..providers.base import Dialect, Opening
     from ..transport import Connector
     from ..turn.effects import ToolSpec
-    from .continuity import ContinuityPolicy
+    from .continuity_policy import ContinuityPolicy
     from .limits import SessionLimits
     from .origin import Origin
     from .ports import Recorder, SessionStore

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..model.open_config import RealtimeExternalSessionTarget, RealtimeSessionOpenConfig
     from ..turn.effects import MachineSettings
     from ..turn.machine import SessionMachine
-    from .continuity import ContinuityPolicy
+    from .continuity_policy import ContinuityPolicy
     from .limits import SessionLimits
     from .session import RealtimeSession
     from .tools import ToolSet

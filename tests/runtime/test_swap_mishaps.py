@@ -19,7 +19,7 @@ from meerkat_rt import (
     errors,
 )
 from meerkat_rt.model import events as ev
-from meerkat_rt.runtime.continuity import Failover
+from meerkat_rt.runtime.continuity_policy import Failover
 from meerkat_rt.runtime.ports import Conversation
 from meerkat_rt.storage import MemoryStore
 from meerkat_rt.transport import connector

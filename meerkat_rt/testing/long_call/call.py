@@ -16,7 +16,7 @@ from ...model.conversation import AssistantMessage, Provider, SessionLlmIdentity
 from ...model.media import RealtimeTurningMode
 from ...model.open_config import RealtimeSessionOpenConfig
 from ...providers.gemini.addresses import AiStudio, Platform, Vertex
-from ...runtime.continuity import ContinuityPolicy
+from ...runtime.continuity_policy import ContinuityPolicy
 from ...runtime.factories import OpenAIRealtime, open_session
 from ...runtime.factories_gemini import GeminiLive
 from ...runtime.limits import SessionLimits

@@ -10,7 +10,7 @@ from ...model import events as ev
 from ...model.live_config import RealtimeConfig
 from ...model.media import RealtimeTextChunk
 from ...runtime import errors
-from ...runtime.continuity import ContinuityPolicy
+from ...runtime.continuity_policy import ContinuityPolicy
 from .bodies import idle_server, read_out, slow, take, welcoming
 from .gemini import scenarios_of as gemini_scenarios_of
 from .openai import TONE, scenarios_of
