@@ -18,7 +18,7 @@ from ...model.conversation import AssistantMessage, AssistantTranscript, StopRea
 from ...model.live_config import RealtimeConfig
 from ...model.media import RealtimeTextChunk, RealtimeTurningMode
 from ...runtime import errors
-from ...runtime.continuity import ContinuityPolicy
+from ...runtime.continuity_policy import ContinuityPolicy
 from ...runtime.session import RealtimeSession
 from ..scenarios.bodies import read_out, take
 from ..scenarios.stage import EXPLICIT, PROVIDER_MANAGED
