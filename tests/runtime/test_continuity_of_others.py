@@ -40,6 +40,8 @@ async def listening(peer):
 
 
 async def test_m1_a_change_while_gemini_speaks_waits_for_the_end_of_its_turn(autojump_clock):
+    """No turn ever began on Gemini, so a swap came at once and cut the reply."""
+
     async def first(peer):
         await peer.welcome()
         await peer.expect_turn()
@@ -65,6 +67,8 @@ async def test_m1_a_change_while_gemini_speaks_waits_for_the_end_of_its_turn(aut
 
 
 async def test_m2_a_reader_that_waits_is_not_ended_by_a_swap(autojump_clock):
+    """The loop that was parked in a read saw the old session end, and ended itself."""
+
     async def second(peer):
         await peer.welcome_back(0)
         await trio.sleep(3)
@@ -79,6 +83,8 @@ async def test_m2_a_reader_that_waits_is_not_ended_by_a_swap(autojump_clock):
 
 
 async def test_m3_an_attempt_that_fails_does_not_use_up_the_others(autojump_clock):
+    """After one failure the slot was empty, and the attempts that were left were never made."""
+
     async def first(peer):
         await trio.sleep(1)
         await peer.reset()
@@ -89,6 +95,8 @@ async def test_m3_an_attempt_that_fails_does_not_use_up_the_others(autojump_cloc
 
 
 async def test_m4_the_newest_handle_and_the_newest_configuration_count_at_the_swap(autojump_clock):
+    """The swap used configuration and handle of the moment at which it was queued."""
+
     async def first(peer):
         await peer.welcome()
         await peer.resumable("old")
@@ -115,6 +123,8 @@ async def test_m4_the_newest_handle_and_the_newest_configuration_count_at_the_sw
 
 
 async def test_m5_the_handle_is_read_where_the_provider_writes_it(autojump_clock):
+    """The handle was looked for under another name than the provider's: none was ever kept."""
+
     async def first(peer):
         await peer.welcome()
         await peer.send({"sessionResumptionUpdate": {"newHandle": "h", "resumable": True}})
@@ -130,6 +140,8 @@ async def test_m5_the_handle_is_read_where_the_provider_writes_it(autojump_clock
 
 
 async def test_m6_an_outcome_never_answers_a_call_that_the_session_has_not_made(autojump_clock):
+    """The output of a running tool went to the new session under the id of the old one's call."""
+
     async def first(peer):
         await peer.welcome()
         await peer.resumable("before")
@@ -157,6 +169,8 @@ async def test_m6_an_outcome_never_answers_a_call_that_the_session_has_not_made(
 
 
 async def test_m7_a_microphone_may_send_all_through_the_swap(autojump_clock):
+    """Every send failed in the gap, which ended the microphone for the rest of the call."""
+
     async def second(peer):
         await peer.accept()
         await trio.sleep(0.5)
@@ -180,6 +194,8 @@ async def test_m7_a_microphone_may_send_all_through_the_swap(autojump_clock):
 
 
 async def test_m8_what_was_not_read_before_the_swap_is_read_after_it(autojump_clock):
+    """Events of the old session that nobody had read yet were lost with it."""
+
     async def first(peer):
         await answering(peer, "All of this is read.", ms=500)
         await leaving(peer)
@@ -198,6 +214,8 @@ async def test_m8_what_was_not_read_before_the_swap_is_read_after_it(autojump_cl
 
 
 async def test_m9_a_tool_that_is_offered_later_keeps_its_handler(autojump_clock):
+    """Tools that were changed in flight had no handler: their calls were "unknown tool"."""
+
     offered = ToolDefinition(name="greet", description="Greet.")
 
     async def first(peer):
@@ -233,6 +251,8 @@ async def test_m9_a_tool_that_is_offered_later_keeps_its_handler(autojump_clock)
 
 
 async def test_m10_drop_age_and_going_away_are_the_runtimes_to_handle(autojump_clock):
+    """There was no reconnection of any kind."""
+
     async def first(peer):
         await peer.welcome()
         await peer.resumable("h1")
@@ -270,6 +290,8 @@ async def test_m_a_change_that_needs_a_resumption_sends_nothing(autojump_clock):
 
 
 async def test_lk1_a_drop_while_a_rotation_waits_for_a_turn_is_no_silent_end(autojump_clock):
+    """The planned reconnect waited for a turn for ever; nobody noticed the dead socket."""
+
     async def first(peer):
         await trio.sleep(74)
         await peer.speech_started()
@@ -282,6 +304,8 @@ async def test_lk1_a_drop_while_a_rotation_waits_for_a_turn_is_no_silent_end(aut
 
 
 async def test_lk2_an_incomplete_answer_while_a_rotation_waits_ends_nothing(autojump_clock):
+    """ "incomplete" was an error of the wrong type, and the main task died of it."""
+
     async def first(peer):
         await trio.sleep(74)
         await peer.user_turn("hello")
@@ -302,6 +326,8 @@ async def test_lk2_an_incomplete_answer_while_a_rotation_waits_ends_nothing(auto
 
 
 async def test_lk3_calls_and_their_outcomes_are_part_of_what_is_told(autojump_clock):
+    """Messages alone were told again, without calls and outputs."""
+
     async def first(peer):
         await peer.user_turn("u1")
         (call_id,) = await peer.tool_call_response(("look", {}))
@@ -325,6 +351,8 @@ async def test_lk3_calls_and_their_outcomes_are_part_of_what_is_told(autojump_cl
 
 
 async def test_pc2_outcomes_that_the_resumed_session_has_are_not_sent_again(autojump_clock):
+    """Every earlier result was sent again to the resumed session, under a name of its own."""
+
     async def first(peer):
         await peer.welcome()
         await peer.expect_turn()
@@ -351,6 +379,8 @@ async def test_pc2_outcomes_that_the_resumed_session_has_are_not_sent_again(auto
 
 
 async def test_h1_a_reader_that_is_cancelled_during_the_backoff_changes_nothing(autojump_clock):
+    """The flag that said "reconnecting" stayed set, and every send was queued for ever."""
+
     async def first(peer):
         await trio.sleep(1)
         await peer.reset()
@@ -370,6 +400,8 @@ async def test_h1_a_reader_that_is_cancelled_during_the_backoff_changes_nothing(
 
 
 async def test_h2_what_was_accepted_is_sent_once_and_what_was_not_is_not(autojump_clock):
+    """A send both raised and was queued: whoever tried again said it twice."""
+
     async def first(peer):
         await trio.sleep(1)
         await peer.reset()
@@ -392,6 +424,8 @@ async def test_h2_what_was_accepted_is_sent_once_and_what_was_not_is_not(autojum
 async def test_h3_the_next_connection_is_configured_and_told_before_anything_is_sent(
     autojump_clock,
 ):
+    """The socket was dialled again, and nothing else: a blank session got the rest of the call."""
+
     async def first(peer):
         await peer.item_created(await peer.expect("conversation.item.create"))
         await answering(peer)
