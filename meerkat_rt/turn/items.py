@@ -74,9 +74,15 @@ class ItemMemory:
         return self.known.get(item_id, False)
 
     def new_conversation(self) -> None:
-        """The provider starts anew: what is settled is nothing that it could speak of."""
+        """The provider starts anew: what is settled is nothing that it could speak of.
+
+        What something unsettled, or yet to come, stands behind stays known, or it would be a gap.
+        """
         self._seeds.clear()
-        self.known = {item_id: False for item_id, done in self.known.items() if not done}
+        before = {self.tail, *self._previous.values(), *self._arrived_after.values()}
+        self.known = {
+            item_id: done for item_id, done in self.known.items() if not done or item_id in before
+        }
 
     def see(self, item_id: str, previous: str | None) -> bool:
         """Take note of the item; True if that told something new about its place."""

@@ -19,6 +19,7 @@ from meerkat_rt import (
     errors,
 )
 from meerkat_rt.model import events as ev
+from meerkat_rt.model.transcript import ItemSkipped
 from meerkat_rt.runtime.continuity_policy import Failover
 from meerkat_rt.runtime.ports import Conversation
 from meerkat_rt.storage import MemoryStore
@@ -559,3 +560,25 @@ async def test_a_change_that_is_asked_for_while_the_next_connection_is_made_is_m
         await call.until(ev.SessionRotated)
         assert call.core.dialect.model == "gpt-realtime-2"
         assert not call.core.events.waiting  # there was one swap, not two
+
+
+async def test_what_was_said_before_is_no_gap_for_an_answer_that_is_heard_after(autojump_clock):
+    async def first(peer):
+        await peer.welcome()
+        await peer.user_turn("hello")
+        await peer.audio_response("a long answer", ms=8000)
+        await trio.sleep(0.1)
+        await peer.close(1011, "internal")
+
+    async def second(peer):
+        await peer.welcome()
+        await trio.sleep(20)
+        await peer.user_turn("again")
+        await peer.audio_response("yes", ms=200)
+        await peer.linger()
+
+    async with calling_gemini(first, second) as call:
+        await call.until(ev.MessageCommitted, 4)
+        facts = [event.event for event in call.of(ev.RealtimeTranscript)]
+        assert not [fact for fact in facts if isinstance(fact, ItemSkipped)]
+    assert [text for _, text in call.said] == ["hello", "a long answer", "again", "yes"]
