@@ -292,7 +292,9 @@ class GeminiServer(Server):
                 open_calls = {each.call_id for each in self.mind.known if each.kind == "call"}
                 if answer["id"] not in open_calls:
                     self.mind.puzzles.append(f"an outcome of a foreign call {answer['id']}")
-                self.mind.known.append(Entry("output", answer["response"]["output"], answer["id"]))
+                self.mind.known.append(
+                    Entry("output", str(answer["response"].get("output", "an error")), answer["id"])
+                )
             self.world.looking_up = False
             self.asked = True
             self.wake()
