@@ -33,6 +33,30 @@ def check_text(text: Any) -> None:
     expect(text, str, "text", "a string")
 
 
+def check_sendable(text: Any, what: str) -> None:
+    """Refuse what is not a string, or one with half a surrogate pair, which no encoding has.
+
+    Raises:
+        InvalidRequest: says what was given and what is allowed.
+    """
+    expect(text, str, what, "a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{what} cannot be sent: {error}") from None
+
+
+def check_count(number: Any, what: str) -> None:
+    """Refuse what does not count something.
+
+    Raises:
+        InvalidRequest: says what was given and what is allowed.
+    """
+    whole = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
+    if not whole or number < 0:
+        raise InvalidRequest(f"{what} is {_shown(number)}; allowed: a whole number from 0")
+
+
 def check_bytes(audio: Any) -> None:
     """Refuse what is not bytes: of a number, `bytes` would make so much silence.
 

@@ -17,7 +17,14 @@ from ..model.media import (
     ResponseModality,
 )
 from ..turn.ports import ClearAudio, CommitAudio, CreateItem, CreateResponse, ResponseOptions
-from .arguments import check_bytes, check_open_config, check_text, expect
+from .arguments import (
+    check_bytes,
+    check_count,
+    check_open_config,
+    check_sendable,
+    check_text,
+    expect,
+)
 from .core import ResponseRequest
 from .tools import advertised
 
@@ -51,8 +58,7 @@ class Playback:
         Raises:
             InvalidRequest: `played_ms` is negative.
         """
-        if played_ms < 0:
-            raise InvalidRequest(f"played_ms is {played_ms}; it counts from 0")
+        check_count(played_ms, "played_ms")
         self._core.machine.report_playback(item_id, content_index, played_ms, trio.current_time())
         self._core.step()
 
@@ -334,9 +340,12 @@ class SessionCommands:
         checkpoint.  Cancelled: no effect.
 
         Raises:
-            InvalidRequest: the model cannot truncate, or the item is unknown, or a number is
-                negative.
+            InvalidRequest: the model cannot truncate, or the item is unknown, or a number is no
+                whole number from 0.
         """
+        await self._enter()
+        check_count(content_index, "content_index")
+        check_count(audio_played_ms, "audio_played_ms")
         await self._make_room()
         self._core.machine.truncate(item_id, content_index, audio_played_ms, trio.current_time())
         await self._done()
@@ -350,9 +359,10 @@ class SessionCommands:
 
         Raises:
             ToolCallSettled: the call already has its outcome.
-            InvalidRequest: no such call.
+            InvalidRequest: no such call, or its text cannot be sent.
         """
         expect(result, ToolResult, "result", "ToolResult(tool_use_id=..., content=...)")
+        check_sendable(result.text_content(), "the result")
         await self._make_room()
         self._core.machine.submit_tool_result(result, trio.current_time())
         await self._done()
@@ -364,8 +374,9 @@ class SessionCommands:
 
         Raises:
             ToolCallSettled: the call already has its outcome.
-            InvalidRequest: no such call.
+            InvalidRequest: no such call, or `error` cannot be sent.
         """
+        check_sendable(error, "error")
         await self._make_room()
         self._core.machine.submit_tool_error(call_id, error, trio.current_time())
         await self._done()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+from collections import deque
+import sys
 from typing import TYPE_CHECKING
 
 import attrs
@@ -141,7 +143,7 @@ class ToolDispatch:
     def _stopped_report(self, call: Call) -> Callable[[], None]:
         return lambda: self._stopped(call.call_id)
 
-    def _raised_report(self, call: Call, error: Exception) -> Callable[[], None]:
+    def _raised_report(self, call: Call, error: BaseException) -> Callable[[], None]:
         text = describe(error)
         return lambda: self._raised(call.call_id, text)
 
@@ -161,7 +163,9 @@ class ToolDispatch:
             if inspect.isawaitable(value):  # of an async function behind a plain one, too
                 value = await value
             result = as_result(call.call_id, value)
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and not _of_asyncio(error):
+                raise
             return self._raised_report(call, error)
         return lambda: self._returned(result)
 
@@ -179,8 +183,21 @@ class ToolDispatch:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, thread_name=name)
 
 
+def _of_asyncio(error: BaseException) -> bool:
+    """A cancellation in an asyncio loop that a handler ran: no `Exception`, and nothing to Trio."""
+    asyncio = sys.modules.get("asyncio")  # where it is not loaded, none of its errors is raised
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
 def describe(error: BaseException) -> str:
-    """An error in words for the model.  Of a group: the words of each."""
+    """An error in words for the model.  Of a group: the words of each.
+
+    Never fails, and what it gives can be sent, whatever an error of the application's has to say.
+    """
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(describe(each) for each in error.exceptions)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        words = str(error).encode(errors="backslashreplace").decode()
+    except Exception:
+        words = ""
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

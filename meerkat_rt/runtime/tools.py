@@ -216,11 +216,15 @@ def as_result(call_id: str, value: Any) -> ToolResult:
 
     Raises:
         TypeError: the value has no JSON form.
+        UnicodeEncodeError: the text has half a surrogate pair, which cannot be sent.
     """
     if isinstance(value, ToolResult):
-        return attrs.evolve(value, tool_use_id=call_id)
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return ToolResult(tool_use_id=call_id, content=(TextContent(text),))
+        result = attrs.evolve(value, tool_use_id=call_id)
+    else:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        result = ToolResult(tool_use_id=call_id, content=(TextContent(text),))
+    result.text_content().encode()
+    return result
 
 
 def advertised(
