@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-from collections import deque
 import sys
 from typing import TYPE_CHECKING
 

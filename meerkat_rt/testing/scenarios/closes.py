@@ -48,6 +48,24 @@ async def a_server_that_stops_reading(session: RealtimeSession) -> None:
     await session.interrupt()
 
 
+SLOW = 0.1  # virtual seconds
+
+
+async def slow_server(peer: OpenAIPeer) -> None:
+    await peer.expect("input_audio_buffer.append")
+    peer.socket.stop_reading()
+    await trio.sleep(SLOW)
+    peer.socket.start_reading()
+    await peer.linger()
+
+
+@case(slow_server, unwind=SLOW)
+async def a_server_that_is_slow_to_read(session: RealtimeSession) -> None:
+    for _ in range(3):
+        await session.send_audio(TONE)
+    await trio.sleep(SLOW)
+
+
 async def cutting_server(peer: OpenAIPeer) -> None:
     await peer.expect("input_audio_buffer.append")
     await peer.cut_frame()

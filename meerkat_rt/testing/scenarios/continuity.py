@@ -101,6 +101,29 @@ async def attempts_that_all_fail(session: RealtimeSession) -> None:
     await read_out(session)
 
 
+async def deaf_and_dropping(peer: OpenAIPeer) -> None:
+    await peer.expect("input_audio_buffer.append")
+    peer.socket.stop_reading()
+    await trio.sleep(1)
+    await peer.reset()
+
+
+async def told_once(peer: OpenAIPeer) -> None:
+    await peer.welcome_back(2)
+    peer.skipped |= {"conversation.item.create"}  # one that was not meant for it: for the checks
+    await peer.linger()
+
+
+@case(deaf_and_dropping, told_once, unwind=0.25)
+async def a_drop_with_commands_that_wait(session: RealtimeSession) -> None:
+    await session.send_audio(TONE)
+    await trio.sleep(0.5)
+    await session.send_text("Is anybody there?")
+    await session.send_text("Hello?")
+    await take(session, ev.SessionRotated)
+    await trio.sleep(1)
+
+
 async def mute(peer: OpenAIPeer) -> None:
     await peer.accept()
     await peer.linger()

@@ -9,7 +9,7 @@ import trio
 from ...model import events as ev
 from ...runtime.tools import tool
 from .bodies import slow, take
-from .openai import scenarios_of
+from .openai import TONE, scenarios_of
 
 if TYPE_CHECKING:
     from ...runtime.session import RealtimeSession
@@ -64,3 +64,56 @@ async def an_interruption_by_the_application(session: RealtimeSession) -> None:
     await take(session, ev.ToolCallRequested)
     await session.interrupt()
     await take(session, ev.Interrupted, ev.TurnCompleted)
+
+
+async def late_frames_server(peer: OpenAIPeer) -> None:
+    response = await peer.response()
+    message = await response.message("audio")
+    await message.speak("A long story", ms=400)
+    await trio.sleep(0.2)
+    await peer.speech_started()
+    await message.speak(" about meerkats", ms=400)
+    another = await response.message("audio")
+    await another.speak("in Africa", ms=100)
+    await response.cancelled(message, another, reason="turn_detected")
+    peer.skipped |= {"conversation.item.delete"}
+    await peer.item_truncated(await peer.expect("conversation.item.truncate"))
+    await peer.linger()
+
+
+@case(late_frames_server)
+async def late_frames_of_a_response_that_was_cut_off(session: RealtimeSession) -> None:
+    await take(session, ev.OutputAudioChunk, ev.Interrupted, ev.TurnCompleted)
+
+
+async def microphone_server(peer: OpenAIPeer) -> None:
+    response = await peer.response(await peer.expect("response.create"))
+    await peer.expect("response.cancel", response_id=response.id)
+    await response.cancelled()
+    await peer.linger()
+
+
+@case(microphone_server)
+async def an_interruption_overtakes_the_microphone(session: RealtimeSession) -> None:
+    await session.create_response()
+    await take(session, ev.ResponseStarted)
+    await session.send_audio(TONE * 200)  # a dozen writes
+    await session.interrupt()
+    await take(session, ev.TurnCompleted)
+
+
+async def unhelpful_server(peer: OpenAIPeer) -> None:
+    response = await peer.response(await peer.expect("response.create"))
+    message = await response.message("audio")
+    await message.speak("A long story", ms=300)
+    await peer.expect("response.cancel")
+    await peer.linger()
+
+
+@case(unhelpful_server)
+async def an_interruption_that_is_never_acknowledged(session: RealtimeSession) -> None:
+    await session.create_response()
+    await take(session, ev.OutputAudioChunk)
+    await session.interrupt()
+    await session.interrupt()
+    await take(session, ev.TurnCompleted)

@@ -28,8 +28,9 @@ def verify(trial: Trial) -> Iterable[str]:
     hidden = trial.raised is not None and not witness.surfaced
     if hidden and struck is not None and _is_ours(struck.name):
         yield f"a bug of the runtime was hidden: {trial.raised!r} in {struck.name!r}"
-    if witness.session is None:
+    if witness.session is None or witness.watching is None:
         return
+    yield from witness.watching.offences(struck=struck is not None)
     core, said = witness.session._core, witness.said
     closings = [event for event in said if isinstance(event, ev.SessionClosed)]
     if len(closings) != 1 or said[-1] is not closings[0]:

@@ -32,6 +32,7 @@ from ..scripted_peer import ScriptError
 from ..sweep.case import Case
 from ..websocket_peer import ClientGone
 from .promises import verify
+from .watching import Watching
 
 if TYPE_CHECKING:
     from ...runtime.session import RealtimeSession
@@ -79,6 +80,7 @@ class Witness:
         self.taken: list[Wire] = []  # those that the session has got
         self.session: RealtimeSession | None = None
         self.said: list[Any] = []
+        self.watching: Watching | None = None
         self.gave_up = False  # the body waited longer than PATIENCE
         self.surfaced = False  # an exception that was raised in a task came out of the block
 
@@ -104,6 +106,11 @@ class Witness:
 
 
 _witness: ContextVar[Witness] = ContextVar("witness")
+
+
+def this_witness() -> Witness:
+    """What watches the session of the run, for bodies that look at it themselves."""
+    return _witness.get()
 
 
 def this_session() -> RealtimeSession:
@@ -156,6 +163,7 @@ def scenario(
                         **opening,
                     ) as session:
                         witness.watch(session)
+                        witness.watching = Watching(session)
                         with trio.move_on_after(PATIENCE) as patience:
                             await body(session)
                         witness.gave_up = patience.cancelled_caught
