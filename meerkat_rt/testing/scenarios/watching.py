@@ -201,6 +201,7 @@ class Watching:
             for command in waiting:
                 if not isinstance(command, _CROSSING):
                     self._offence(f"{type(command).__name__} waits for another connection")
+            self._urgent = False  # what was to be cancelled ended with the old connection
             serve(ready)
 
         _override(lanes, put=queued, take=taken, serve=serving)
