@@ -26,7 +26,7 @@ from meerkat_rt import (
     RealtimeTurningMode,
     SessionLlmIdentity,
 )
-from meerkat_rt.runtime.lanes import EventLane
+from meerkat_rt.runtime.event_lane import EventLane
 from meerkat_rt.runtime.limits import SessionLimits
 from meerkat_rt.transcript import TranscriptAuthority
 from meerkat_rt.transport import BURST_BUFFER, WebSocketTarget, WebSocketTransport

@@ -30,8 +30,8 @@ from . import link as links
 from .continuity_policy import ContinuityPolicy
 from .errors import ReconnectExhausted
 from .journey import Journey, ResumeAt, Swap
-from .lanes import Signal
 from .recollection import Recollection
+from .signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Collection

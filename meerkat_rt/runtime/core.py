@@ -49,9 +49,11 @@ from ..turn.effects import (
 from ..turn.machine import SessionMachine
 from ..turn.ports import CommandRefused, ErrorMeaning
 from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled, WorkerLost
-from .lanes import EventLane, SendLanes, Signal
+from .event_lane import EventLane
+from .lanes import SendLanes
 from .ports import StagedTranscript
 from .sent_audio import SentAudio
+from .signal import Signal
 from .tool_dispatch import ToolDispatch
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ..model.transcript import (
     AssistantTurnInterrupted,
     UserTranscriptFinal,
 )
-from .lanes import Signal
 from .ports import TranscriptBatch
+from .signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

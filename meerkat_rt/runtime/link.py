@@ -20,7 +20,7 @@ from ..providers.base import Dialect, LinkCodec
 from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
 from ..turn.ports import ProviderEvent, SessionCreated
 from .errors import TransportStalled, WorkerLost
-from .lanes import Signal
+from .signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

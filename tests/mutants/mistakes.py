@@ -5,7 +5,8 @@ from __future__ import annotations
 from .planting import Edit, Mutant
 
 SUPERVISOR, LINK, CORE = "runtime.supervisor", "runtime.link", "runtime.core"
-LANES, COMMANDS, DISPATCH = "runtime.lanes", "runtime.commands", "runtime.tool_dispatch"
+LANES, EVENTS = "runtime.lanes", "runtime.event_lane"
+COMMANDS, DISPATCH = "runtime.commands", "runtime.tool_dispatch"
 OPENING, JOURNAL = "runtime.opening", "runtime.journal_writer"
 SLOT, HEARING, OUTPUT = "turn.responses", "turn.hearing", "turn.output"
 WIRE = "transport.core"
@@ -226,7 +227,7 @@ _SENDING = (
         "lossy-read",
         "a cancelled read loses an event",
         (
-            LANES,
+            EVENTS,
             "            await trio.lowlevel.checkpoint_if_cancelled()\n"
             "            entry = self._queue.popleft()\n",
             "            entry = self._queue.popleft()\n"
@@ -237,7 +238,7 @@ _SENDING = (
         "unpruned-lane",
         "the event lane keeps an entry for every response that was ever heard",
         (
-            LANES,
+            EVENTS,
             "            if not response.bytes:\n"
             "                self._live.pop(event.response_id, None)\n"
             "            self._on_audio",

@@ -11,8 +11,10 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from meerkat_rt.model.errors import LlmError
 from meerkat_rt.model.events import MediaGap, OutputAudioChunk, OutputTextDelta, TurnStarted
 from meerkat_rt.model.media import RealtimeAudioChunk, RealtimeAudioFormat
-from meerkat_rt.runtime.lanes import EventLane, SendLanes, Signal
+from meerkat_rt.runtime.event_lane import EventLane
+from meerkat_rt.runtime.lanes import SendLanes
 from meerkat_rt.runtime.limits import SessionLimits
+from meerkat_rt.runtime.signal import Signal
 from meerkat_rt.turn.ports import (
     AppendAudio,
     CancelResponse,
@@ -321,7 +323,7 @@ async def test_places_of_dropped_audio_do_not_pile_up_while_nobody_reads() -> No
 
 
 async def test_empty_chunks_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meerkat_rt.runtime.lanes._CHUNKS", 100)
+    monkeypatch.setattr("meerkat_rt.runtime.event_lane._CHUNKS", 100)
     events = lane()
     events.put([audio("r", 0) for _ in range(5000)])
     assert len(events._queue) <= 100 + 1024 + 1

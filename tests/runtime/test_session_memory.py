@@ -15,7 +15,7 @@ import trio
 from runtimekit import open_config
 
 from meerkat_rt import OpenAIRealtime, RealtimeSession, ToolSet, open_session
-from meerkat_rt.runtime.lanes import Signal
+from meerkat_rt.runtime.signal import Signal
 from meerkat_rt.transport import TransportClosed
 from meerkat_rt.transport.memory import MemoryConnector, MemoryTransport
 

@@ -21,8 +21,8 @@ from ...turn.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ...runtime.lanes import Signal
     from ...runtime.session import RealtimeSession
+    from ...runtime.signal import Signal
     from ...turn.ports import ProviderCommand
 
 _MEDIA = (ev.OutputAudioChunk, ev.MediaGap)
