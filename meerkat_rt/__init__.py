@@ -56,7 +56,6 @@ from .providers.gemini import Vertex as Vertex
 from .runtime import errors as errors
 from .runtime.continuity_policy import ContinuityPolicy as ContinuityPolicy
 from .runtime.continuity_policy import Failover as Failover
-from .runtime.core import ResponseRequest as ResponseRequest
 from .runtime.factories import OpenAIRealtime as OpenAIRealtime
 from .runtime.factories import attach_external_session as attach_external_session
 from .runtime.factories import open_session as open_session
@@ -65,6 +64,7 @@ from .runtime.limits import SessionLimits as SessionLimits
 from .runtime.ports import Conversation as Conversation
 from .runtime.ports import RealtimeSessionFactory as RealtimeSessionFactory
 from .runtime.ports import SessionStore as SessionStore
+from .runtime.requests import ResponseRequest as ResponseRequest
 from .runtime.session import RealtimeSession as RealtimeSession
 from .runtime.tools import Tool as Tool
 from .runtime.tools import ToolSet as ToolSet

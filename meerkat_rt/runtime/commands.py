@@ -25,7 +25,7 @@ from .arguments import (
     check_text,
     expect,
 )
-from .core import ResponseRequest
+from .requests import ResponseRequest
 from .tools import advertised
 
 if TYPE_CHECKING:

@@ -52,6 +52,7 @@ from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled, Worke
 from .event_lane import EventLane
 from .lanes import SendLanes
 from .ports import StagedTranscript
+from .requests import Acknowledgement, ResponseRequest
 from .sent_audio import SentAudio
 from .signal import Signal
 from .tool_dispatch import ToolDispatch
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from ..model.transcript import RealtimeTranscriptEvent
     from ..providers.base import Dialect
     from ..turn.crossing import Terms
-    from ..turn.effects import MachineSettings, RequestOutcome
+    from ..turn.effects import MachineSettings
     from ..turn.ports import ProviderCommand, ProviderEvent
     from .continuity import Continuity
     from .journal_writer import JournalWriter
@@ -73,45 +74,6 @@ if TYPE_CHECKING:
     from .link import Link
     from .ports import Recording, StoredMessage
     from .tools import ToolSet
-
-
-class ResponseRequest:
-    """A response that was asked for.  It ends in exactly one outcome."""
-
-    def __init__(self, request_id: str) -> None:
-        self.id = request_id
-        self._outcome: RequestOutcome | None = None
-        self._settled = trio.Event()
-
-    def __repr__(self) -> str:
-        return f"<ResponseRequest {self.id}: {self._outcome or 'open'}>"
-
-    @property
-    def settled(self) -> bool:
-        """The outcome is known."""
-        return self._outcome is not None
-
-    async def outcome(self) -> RequestOutcome:
-        """Wait for what became of it: Answered, Superseded, Refused or Lost.
-
-        A checkpoint; cancelling has no effect on the request.  Bounded by the deadlines of the
-        session: every request is settled, at the latest when the session ends.
-        """
-        await self._settled.wait()
-        assert self._outcome is not None
-        return self._outcome
-
-    def _settle(self, outcome: RequestOutcome) -> None:
-        self._outcome = outcome
-        self._settled.set()
-
-
-@attrs.define(eq=False)
-class Acknowledgement:
-    """The wait for the provider's answer to one command."""
-
-    arrived: trio.Event = attrs.field(factory=trio.Event)
-    result: SettleCommand | None = None
 
 
 class SessionCore:
