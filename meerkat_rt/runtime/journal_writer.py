@@ -53,6 +53,7 @@ class JournalWriter:
         self._failed = failed
         self._events: list[RealtimeTranscriptEvent] = []
         self._owed: dict[str, None] = {}  # items of events that the journal has and the store not
+        self._under_way: tuple[RealtimeTranscriptEvent, ...] = ()  # in the commit that is
         self._writing = False
         self._urgent = False  # something waits that may complete a message
         self._staged: set[str] = set()
@@ -62,7 +63,7 @@ class JournalWriter:
     @property
     def unwritten(self) -> tuple[str, ...]:
         """Ids of the items about which something is not durable."""
-        return tuple({**self._owed, **_items(self._events)})
+        return tuple({**self._owed, **_items(self._under_way), **_items(self._events)})
 
     def add(self, events: Iterable[RealtimeTranscriptEvent]) -> None:
         """Take events in, in the order in which they happened."""
@@ -120,16 +121,19 @@ class JournalWriter:
 
     async def _write(self) -> None:
         events, self._events = tuple(self._events), []
-        self._owed |= _items(events)
-        finals = _items(event for event in events if isinstance(event, UserTranscriptFinal))
-        done = [item_id for item_id in finals if item_id in self._staged]
-        self._staged.difference_update(done)
+        done: list[str] = []
+        if self._staged:
+            finals = _items(event for event in events if isinstance(event, UserTranscriptFinal))
+            done = [item_id for item_id in finals if item_id in self._staged]
+            self._staged.difference_update(done)
         batch = TranscriptBatch(events=events, unstage=done)
-        self._writing = True
+        self._writing, self._under_way = True, events
         try:
             await self._commit(batch)
         finally:
-            self._writing = False
+            # Whose items they are is asked only where they did not get through.
+            self._owed |= _items(self._under_way)
+            self._writing, self._under_way = False, ()
 
     async def _commit(self, batch: TranscriptBatch) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -142,7 +146,9 @@ class JournalWriter:
                 batch = TranscriptBatch()  # the journal keeps what it could not write
                 await trio.sleep(RETRY_DELAY)
             else:
-                self._owed.clear()  # a commit takes along what earlier ones could not write
+                # A commit takes along what earlier ones could not write.
+                self._owed.clear()
+                self._under_way = ()
                 self._announce(stored)
                 return
 
