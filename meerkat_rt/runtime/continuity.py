@@ -98,7 +98,7 @@ class Continuity:
         self._ends_at = self._doomed = None
         if self._lasted(link):
             self._attempts = 0
-        self._notice()
+        self.notice()
 
     def _lasted(self, link: Link) -> bool:
         policy = self.policy or ContinuityPolicy()
@@ -115,14 +115,14 @@ class Continuity:
         left = self.policy.last_call if effect.time_left is None else max(0.0, effect.time_left)
         now = trio.current_time()
         self._ends_at, self._last_moment = now + left, now + left * _GOING_AWAY
-        self._notice()
+        self.notice()
 
     def ending(self, reason: CloseReason, error: LlmError) -> None:
         """The provider said that the session is over; its close frame may follow."""
         self._doomed = reason, error
-        self._notice()
+        self.notice()
 
-    def _notice(self) -> None:
+    def notice(self) -> None:
         """Let the task look again, whatever it waits for."""
         self.wake.set()
         if self._core.boundary is not None:
@@ -181,7 +181,7 @@ class Continuity:
         caller = None if call is None else call.call_id
         swap = Swap(updates, at_once, bridge, trio.current_time() + patience, caller)
         self.swaps.append(swap)
-        self._notice()
+        self.notice()
         self._core.summons.set()
         return swap
 
@@ -272,19 +272,50 @@ class Continuity:
                 if core.link is old:
                     self._fail(error)
                 return
-            if core.link is old:
-                await self._boundary(old)
-            if journey.current == self._current() and journey.swaps == tuple(self.swaps):
+            if await self._warm(old, link, journey):
                 self._cross(link, journey)
                 return
-            # Of what was changed, or asked for, meanwhile, the new one does not know.
-            link.begin.set()
-            link.retire(core.limits.close_grace)
+            if link.ended.is_set() and not await self._outwait(old, link):
+                return
         # The provider refuses to resume a session that still has its connection.
         self._let_go(old)
         with trio.move_on_after(2 * core.limits.close_grace):
             await old.gone.wait()
         await self._reconnect(nursery, planned=True)
+
+    async def _warm(self, old: Link, link: Link, journey: Journey) -> bool:
+        """Keep `link` ready until it may take over.  Whether it can; if not it is let go."""
+        fit = False
+        link.start.set()
+        try:
+            if self._core.link is old:
+                await self._boundary(old, link)
+            # Of what was changed, or asked for, meanwhile, it does not know.
+            same = journey.current == self._current() and journey.swaps == tuple(self.swaps)
+            fit = same and not link.ended.is_set()
+        finally:
+            if not fit:
+                link.retire(self._core.limits.close_grace)
+        return fit
+
+    async def _outwait(self, old: Link, link: Link) -> bool:
+        """`link` ended while it waited for its turn: whether to try once more, after a while.
+
+        Not where the last moment comes first: then the end of the old one is a loss like another.
+        """
+        core = self._core
+        _, error = link.ending or (None, None)
+        if error is None:
+            error = ConnectionReset("the next connection ended before it took over")
+        if core.link is old and self._doomed is None:
+            again = trio.current_time() + (self.policy or ContinuityPolicy()).max_backoff
+            if not error.retryable or again >= self._until(old):
+                self._fail(error)
+                return False
+            with trio.move_on_at(again):
+                while core.link is old and self._doomed is None:
+                    await self.wake.wait()
+        return core.link is old and self._doomed is None
 
     def _fail(self, error: LlmError) -> None:
         """The swaps that had begun did not come about; all else goes on as it was."""
@@ -294,15 +325,17 @@ class Continuity:
         policy = self.policy or ContinuityPolicy()
         self._swap_not_before = trio.current_time() + policy.max_backoff
 
-    async def _boundary(self, link: Link) -> bool:
+    async def _boundary(self, link: Link, following: Link | None = None) -> bool:
         """Wait for the boundary between two turns, as long as there is time for it.
 
-        Whether the link is alive still.
+        And as long as `following` is alive, which is ready.  Whether the link is alive still.
         """
         core = self._core
         core.boundary = Signal()
         try:
             while core.link is link and self._doomed is None and not core.at_boundary:
+                if following is not None and following.ended.is_set():
+                    break
                 until = self._until(link)
                 if trio.current_time() >= until:
                     break

@@ -327,6 +327,8 @@ class SessionCore:
     def link_lost(self, link: Link, reason: CloseReason, error: LlmError | None) -> None:
         """A connection is gone.  If it was the session's it is replaced, or the session ends."""
         if link is not self.link:
+            if link.warming:
+                self.warming_ended()
             return
         self.connected = False
         if not self.close_requested.is_set():
@@ -337,6 +339,11 @@ class SessionCore:
             self.machine.link_lost(trio.current_time())
             self.step()
         self.request_close(reason, error)
+
+    def warming_ended(self) -> None:
+        """A connection that was to become the session's has ended before."""
+        if self.continuity is not None:
+            self.continuity.notice()
 
     def worker_lost(self, name: str) -> None:
         """A task without which a session cannot live has ended.  After a request to close it may.
@@ -410,14 +417,14 @@ class SessionCore:
         self.begin(link, now)
 
     def begin(self, link: Link, now: float) -> None:
-        """Hear what `link` heard during its handshake, and let its tasks begin.
+        """Hear what `link` heard before it became the session's, maybe its end.
 
         One whose task was cancelled alone before that is gone already.
         """
-        self.observe(link.held, now)
-        link.held.clear()
-        link.begin.set()
-        if link.gone.is_set():
+        self.observe(link.begin(now), now)
+        if link.ending is not None:
+            self.link_lost(link, *link.ending)
+        elif link.gone.is_set():
             self.worker_lost("receiver")
 
     def tool_unresponsive(self, call_id: str, tool_name: str, grace: float) -> None:

@@ -38,3 +38,4 @@ class SessionLimits:
     media_bytes_per_write: int = attrs.field(default=16 * 1024, validator=_positive)
     output_audio_bytes: int = attrs.field(default=32 * 1024 * 1024, validator=_positive)  # 11 min
     waiting_events: int = attrs.field(default=65_536, validator=_positive)
+    warming_bytes: int = attrs.field(default=4 * 1024 * 1024, validator=_positive)  # unheard

@@ -18,7 +18,7 @@ from ..model.errors import (
 from ..model.events import ClosedBy, CloseReason
 from ..providers.base import Dialect, LinkCodec
 from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
-from ..turn.ports import ProviderEvent, SessionCreated
+from ..turn.ports import GoingAway, ProviderEvent, SessionCreated
 from .errors import TransportStalled, WorkerLost
 from .signal import Signal
 
@@ -37,15 +37,22 @@ if TYPE_CHECKING:
 FRAMES_PER_STEP = 96
 SOCKET_RELEASE = 1.0  # seconds; closing a local socket does not wait for the peer
 READ_OUT = 1.0  # seconds; after a failed write, for the reader to find out why
+FRAME_COST = 1024  # bytes that a held frame counts for beside its own: its events are objects
 
 
 @attrs.define(eq=False, kw_only=True)
 class Link:
     """One open connection.
 
-    `name` is no other connection's.  `held` are events that arrived during the handshake and belong
-    to the conversation.  `begin` lets its tasks begin; `ended` is set when the peer or the network
-    ended it, `gone` when nothing of it is left.  `scope` holds its tasks.
+    From readiness on it is `warming`, until it becomes the session's or is retired.  If it has to
+    wait for that, `start` lets its tasks run meanwhile: it is read and kept alive, and nothing but
+    frames of the WebSocket protocol is written.  `held` are the events that belong to the
+    conversation and came before it began, with the times when they came.  `ended` is set when the
+    peer or the network ended it, for the reason that `ending` tells; `gone` when nothing of it is
+    left.  `scope` holds its tasks.  `name` is no other connection's.
+
+    What is held is bounded: once it comes to more than `SessionLimits.warming_bytes`, the next read
+    gives the connection up, like one that the network ended.
     """
 
     name: str
@@ -53,17 +60,38 @@ class Link:
     dialect: Dialect
     codec: LinkCodec
     session_id: str | None = None
-    held: list[ProviderEvent] = attrs.field(factory=list)
+    warming: bool = True
+    held: list[tuple[float, ProviderEvent]] = attrs.field(factory=list)
+    held_bytes: int = 0
+    ending: tuple[CloseReason, LlmError | None] | None = None
     opened_at: float = attrs.field(factory=trio.current_time)
-    begin: trio.Event = attrs.field(factory=trio.Event)
+    start: trio.Event = attrs.field(factory=trio.Event)
     ended: trio.Event = attrs.field(factory=trio.Event)
     flushed: trio.Event = attrs.field(factory=trio.Event)  # the sender has written its last
     gone: trio.Event = attrs.field(factory=trio.Event)
     ready: Signal = attrs.field(factory=Signal)  # something waits for the sender
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
+    def begin(self, now: float) -> list[ProviderEvent]:
+        """Be the session's from now on; returns what was held, in order.
+
+        What was told as a time that is left has less of it left by now.
+        """
+        self.warming = False
+        self.start.set()
+        held, self.held = self.held, []
+        return [_aged(event, now - came) for came, event in held]
+
+    def hold(self, frames: list[bytes], events: list[ProviderEvent], now: float) -> None:
+        """Keep these events, of these frames, until it begins."""
+        self.held += ((now, event) for event in events)
+        self.held_bytes += sum(map(len, frames)) + FRAME_COST * len(frames)
+
     def retire(self, grace: float) -> None:
         """Another connection took its place: close it in order, within `grace` seconds."""
+        self.warming = False
+        self.start.set()
+        self.held.clear()
         self.transport.start_close(1000)
         self.ready.set()
         self.scope.deadline = trio.current_time() + grace
@@ -120,7 +148,7 @@ async def run_link(
 ) -> None:
     """One connection, from its opening to its end.  Tells `opened` what came of the former.
 
-    Its tasks begin with `Link.begin`, and end when the connection does, or `scope` is cancelled;
+    Its tasks begin with `Link.start`, and end when the connection does, or `scope` is cancelled;
     then the socket is released.
     """
     async with trio.open_nursery() as hosts:
@@ -141,23 +169,31 @@ async def run_link(
             opened.known.set()
         try:
             with link.scope:
-                await link.begin.wait()
+                await link.start.wait()
                 await _converse(core, link)
         finally:
             await release(link, hosts)
-            if core.link is link:  # it was cancelled alone, perhaps before it began
+            if core.link is link:  # it was cancelled alone
                 core.worker_lost("receiver")
+            elif link.warming:
+                core.warming_ended()
 
 
 async def _vital(
     core: SessionCore, link: Link, run: Callable[[SessionCore, Link], Awaitable[None]]
 ) -> None:
-    """A task without which the session's connection cannot live: it ends with that."""
+    """A task without which the session's connection cannot live: it ends with that.
+
+    A connection that has not begun yet is given up then.
+    """
     try:
         await run(core, link)
     finally:
-        if core.link is link and not link.ended.is_set():
-            core.worker_lost(trio.lowlevel.current_task().name)
+        if not link.ended.is_set():
+            if core.link is link:
+                core.worker_lost(trio.lowlevel.current_task().name)
+            elif link.warming:
+                link.scope.cancel(reason="a task of the connection's has ended")
 
 
 async def _converse(core: SessionCore, link: Link) -> None:
@@ -261,7 +297,7 @@ async def _shake_hands(link: Link, opening: Opening, limits: SessionLimits) -> N
                     more, ours = opening.observe(event)
                     frames.extend(more)
                     if not ours:
-                        link.held.append(event)
+                        link.held.append((trio.current_time(), event))
     except trio.TooSlowError as slow:
         raise NetworkTimeout(
             f"the provider did not get as far as {phase!r} in time", round(opening.deadline * 1000)
@@ -293,15 +329,21 @@ async def receive(core: SessionCore, link: Link) -> None:
             events = [event for frame in frames for event in decode(frame)]
             if core.link is link:
                 core.observe(events, trio.current_time())
-            else:
+            elif not link.warming:
                 core.stale_events += len(events)
+            elif link.held_bytes > core.limits.warming_bytes:
+                _overheard(core, link)
+                return
+            else:
+                link.hold(frames, events, trio.current_time())
 
 
 async def send(core: SessionCore, link: Link) -> None:
     """The sender: the only writer of the socket.
 
     Its write is cancelled only when the connection is to be cut.  Ends when the connection does.
-    Once another connection is the session's it writes what closes this one, and no more.
+    Before this connection is the session's, and once another one is, it writes frames of the
+    WebSocket protocol, such as pongs and what closes it, and no more.
     """
     try:
         await _send(core, link)
@@ -398,9 +440,26 @@ def _stalled(core: SessionCore, link: Link, text: str) -> None:
     link.scope.cancel(reason=text)
 
 
+def _overheard(core: SessionCore, link: Link) -> None:
+    text = (
+        f"the connection sent {link.held_bytes} bytes before it began; the limit is "
+        f"{core.limits.warming_bytes} (SessionLimits.warming_bytes)"
+    )
+    reason = CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False)
+    _lost(core, link, reason, ConnectionReset(text))
+    link.scope.cancel(reason=text)
+
+
 def _lost(core: SessionCore, link: Link, reason: CloseReason, error: LlmError | None) -> None:
+    link.ending = reason, error
     link.ended.set()
     core.link_lost(link, reason, error)
+
+
+def _aged(event: ProviderEvent, seconds: float) -> ProviderEvent:
+    if isinstance(event, GoingAway) and event.time_left is not None:
+        return attrs.evolve(event, time_left=max(0.0, event.time_left - seconds))
+    return event
 
 
 async def say_goodbye(core: SessionCore, link: Link) -> None:

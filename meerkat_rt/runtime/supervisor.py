@@ -3,7 +3,7 @@
 The tree, from the outside in, is the order of teardown backwards:
 
     links         the session's connection: receiver, sender, keepalive, its library's tasks; and
-                  one more at most, that is being made ready or is being closed
+                  one more at most, that is being made ready, waits or is being closed
       writing     the journal writer, where there is a store
         producers nudge timer, tool dispatch, continuity: stopped first
 

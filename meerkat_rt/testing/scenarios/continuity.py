@@ -177,6 +177,33 @@ async def a_close_while_the_next_connection_is_made(session: RealtimeSession) ->
     await trio.sleep(0.5)
 
 
+async def talking_meanwhile(peer: OpenAIPeer) -> None:
+    await trio.sleep(6.5)
+    await peer.user_turn("hello")
+    await peer.audio_response("Hi there.", ms=800)
+    await peer.linger()
+
+
+async def pinging_meanwhile(peer: OpenAIPeer) -> None:
+    await peer.accept()
+    peer.tag = "b"
+    await peer.session_created()
+    update = await peer.expect("session.update")
+    await trio.sleep(0.8)
+    await peer.session_updated(update)
+    await peer.expect_pong()
+    await peer.error("early")
+    for role in ("user", "assistant"):
+        await peer.expect_item(role=role)
+    await peer.linger()
+
+
+@case(talking_meanwhile, pinging_meanwhile, continuity=AGED)
+async def a_rotation_that_waits_for_the_end_of_a_turn(session: RealtimeSession) -> None:
+    await take(session, ev.SessionRotating, ev.ProviderErrorReported, ev.SessionRotated)
+    await trio.sleep(1)
+
+
 async def talking_on(peer: OpenAIPeer) -> None:
     create = await peer.expect("response.create")
     response = await peer.response(create)
