@@ -360,7 +360,7 @@ class Continuity:
         policy = self.policy or ContinuityPolicy()
         error = self._error
         deadline = trio.current_time() + (policy.max_total or math.inf)
-        late = False
+        late = tried = False
         while not core.close_requested.is_set():
             if planned:
                 planned = False  # nothing has failed yet
@@ -368,14 +368,17 @@ class Continuity:
                 if late or self._attempts >= policy.max_attempts or not _retryable(error):
                     if self._fail_over():
                         error = None  # it was the first provider's
-                        late = False
+                        late = tried = False
                         deadline = trio.current_time() + (policy.max_total or math.inf)
                         continue
                     break
                 delay = self._delay(policy, error)
                 if trio.current_time() + delay >= deadline:
-                    late = True  # nobody waits in silence for what will not come
-                    continue
+                    if tried or _told_to_wait(error):
+                        late = True  # nobody waits in silence for what will not come
+                        continue
+                    delay = 0.0  # one attempt there is, however little time
+                tried = True
                 self._attempts += 1
                 reason = "" if error is None else str(error)
                 core.events.put(
@@ -608,6 +611,10 @@ def _said(text: str) -> AssistantMessage:
 
 def _retryable(error: LlmError | None) -> bool:
     return error is None or error.retryable
+
+
+def _told_to_wait(error: LlmError | None) -> bool:
+    return isinstance(error, RateLimited) and error.retry_after_ms is not None
 
 
 def _of_the_network(error: LlmError) -> bool:

@@ -462,15 +462,53 @@ async def test_a_provider_that_sends_every_connection_away_is_not_followed_at_it
         assert call.session.is_connected
 
 
-async def test_an_attempt_that_would_come_too_late_is_not_waited_for(autojump_clock):
-    policy = ContinuityPolicy(seed=1, initial_backoff=5.0, max_total=0.5)
+HASTY = {"initial_backoff": 5.0, "max_total": 0.5}  # shorter than the first delay
+
+
+async def test_with_no_time_for_a_delay_one_attempt_is_made_all_the_same(autojump_clock):
+    policy = ContinuityPolicy(seed=1, **HASTY)
     async with calling(dropped_after(1), listening, continuity=policy) as call:
+        await call.until(ev.SessionRotated)
+        assert trio.current_time() == 1
+        assert [each.next_delay for each in call.of(ev.Reconnecting)] == [0.0]
+
+
+async def test_a_second_attempt_that_would_come_too_late_is_not_waited_for(autojump_clock):
+    policy = ContinuityPolicy(seed=1, **HASTY)
+    async with calling(dropped_after(1), OSError("no"), listening, continuity=policy) as call:
         await call.until(ev.SessionClosed)
         assert trio.current_time() == 1
-        assert not call.of(ev.Reconnecting)
         with pytest.raises(errors.ReconnectExhausted) as caught:
             await call.session.next_event()
-        assert caught.value.attempts == 0
+        assert caught.value.attempts == 1
+
+
+async def test_with_no_time_for_a_delay_the_second_provider_is_reached(autojump_clock):
+    async with (
+        exchange(listening) as second,
+        calling(
+            dropped_after(1), OSError("no"), continuity=failing_over_to(second, **HASTY)
+        ) as call,
+    ):
+        await call.until(ev.SessionRotated)
+        assert trio.current_time() == 1
+        assert len(call.exchange.dialled_at) == 2
+        assert len(second.dialled_at) == 1
+
+
+async def test_a_provider_that_says_when_to_come_again_is_not_asked_before(autojump_clock):
+    async def busy(peer):
+        message = "Rate limit reached. Please try again in 20s."
+        await peer.error("rate_limit_exceeded", message=message, kind="authentication_error")
+        await peer.linger()
+
+    policy = ContinuityPolicy(seed=1, **HASTY)
+    async with calling(busy, listening, continuity=policy) as call:
+        await call.until(ev.SessionClosed)
+        assert len(call.exchange.dialled_at) == 1
+        with pytest.raises(errors.ReconnectExhausted) as caught:
+            await call.session.next_event()
+        assert isinstance(caught.value.__cause__, errors.RateLimited)
 
 
 async def test_an_orderly_end_while_an_answer_is_asked_for_is_a_loss(autojump_clock):
