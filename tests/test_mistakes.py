@@ -123,7 +123,7 @@ async def test_a_mistake_in_a_command_is_explained_and_nothing_is_sent():
                 (lambda: session.submit_tool_result("done"), "result is 'done'; allowed: ToolRes"),
                 (lambda: session.send_tool_response("done"), "allowed: ToolResponse(call_id"),
                 (lambda: session.mutate_context({"voice": "x"}), "allowed: RealtimeConfig(...)"),
-                (lambda: session.send_event({"type": "x"}), "dict is not a client event; allowed"),
+                (lambda: session.send_event(["x"]), "list is not a client event; allowed"),
             ]:
                 with pytest.raises(errors.InvalidRequest, match=re.escape(words)):
                     await command()

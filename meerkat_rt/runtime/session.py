@@ -108,7 +108,7 @@ class RealtimeSession(SessionCommands):
             known = ", ".join(sorted(each.__name__ for each in _EVENTS))
             raise InvalidRequest(
                 f"{type(event).__name__} is not a client event; allowed: {known} "
-                "(of meerkat_rt.model.client_events)"
+                "(of meerkat_rt.model.client_events), or a mapping with a message of the provider's"
             )
         await handler(self, event)
 

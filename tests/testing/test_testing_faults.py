@@ -176,6 +176,7 @@ async def test_a_script_that_sends_on_a_closed_connection_still_hears_of_it(
         peer.faults.reset()
         await peer.accept()
         await peer.send({"type": "first"})
+        await trio.testing.wait_all_tasks_blocked()  # the client reads as far as the reset
         with pytest.raises(ClientGone) as caught:
             await peer.send({"type": "second"})
         heard.append(str(caught.value))

@@ -106,6 +106,9 @@ for _code, _reason in CLOSE_CODES:
             pass
 
     _closed_by_the_server.__name__ = f"a_close_by_the_server_with_{_code}"
-    case(closing_server(_code, _reason), tools=[slow], ends=(errors.LlmError,))(
-        _closed_by_the_server
-    )
+    case(
+        closing_server(_code, _reason),
+        tools=[slow],
+        ends=(errors.LlmError,),
+        variant=_code not in (1000, 1001),
+    )(_closed_by_the_server)

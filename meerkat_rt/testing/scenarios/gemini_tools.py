@@ -137,4 +137,9 @@ for _code, _reason in CLOSE_CODES:
         await read_out(session)
 
     _closed_by_gemini.__name__ = f"a_close_by_gemini_with_{_code}"
-    case(closing_server(_code, _reason), tools=[slow], ends=(errors.LlmError,))(_closed_by_gemini)
+    case(
+        closing_server(_code, _reason),
+        tools=[slow],
+        ends=(errors.LlmError,),
+        variant=_code not in (1000, 1007),
+    )(_closed_by_gemini)

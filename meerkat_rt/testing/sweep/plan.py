@@ -104,6 +104,9 @@ AMOUNTS: dict[Level, Amount] = {
 OF_A_LONG_ONE = attrs.evolve(AMOUNTS["quick"], points=4, pairs=0, seeds=0, settings=0)
 """What the quick level runs of a case that is `long`; the standard level runs the quick amount."""
 
+OF_A_VARIANT = attrs.evolve(AMOUNTS["standard"], seeds=1, seeded=25, nearest=0, settings=2)
+"""What the standard level runs of a case that is a `variant`."""
+
 SEEDS_A_JOB = 20
 STRIKES = ("cancel(*)", "raise(*)")
 
@@ -114,9 +117,11 @@ def plan(level: Level, cases: Iterable[tuple[str, Case]]) -> list[Job]:
 
 
 def _amount(level: Level, case: Case) -> Amount:
-    if not case.long or level == "all":
-        return AMOUNTS[level]
-    return OF_A_LONG_ONE if level == "quick" else AMOUNTS["quick"]
+    if case.long and level != "all":
+        return OF_A_LONG_ONE if level == "quick" else AMOUNTS["quick"]
+    if case.variant and level == "standard":
+        return OF_A_VARIANT
+    return AMOUNTS[level]
 
 
 def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
