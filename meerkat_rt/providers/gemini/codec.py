@@ -76,6 +76,8 @@ class GeminiCodec:
         """Events of one frame.  Never raises."""
         pending, self._pending = self._pending, []
         try:
+            if not frame.isascii():
+                frame.decode()  # binary frames: nobody has looked before, and the parser does not
             message = frames.read(frame)
             if message == frames.NOTHING:
                 return (*pending, *_unknown(frame))

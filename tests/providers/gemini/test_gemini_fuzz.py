@@ -122,6 +122,16 @@ def test_truncation_and_damage(raw, data):
     acceptable(bytes(damaged))
 
 
+def test_bytes_that_are_no_text_are_a_fault_wherever_they_stand():
+    call = b'{"toolCall":{"functionCalls":[{"id":"c","name":"f","args":{"city":"%b"}}]}}'
+    (fault,) = dialect().codec("l").decode(call % b"\xc3")
+    assert isinstance(fault, p.ProtocolFault)
+    assert "utf-8" in fault.message
+    assert [type(event) for event in dialect().codec("l").decode(call % "ü".encode())][
+        -1
+    ] is p.ToolCalled
+
+
 @pytest.mark.parametrize(
     "more",
     [
