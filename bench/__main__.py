@@ -39,7 +39,7 @@ class Thoroughness:
 
 
 LAYER_ROUNDS = 5
-BRIEF = Thoroughness(repetitions=5, seconds=0.1, paced=pacing.QUICK, rounds=3, turn=0.8, growth=2)
+BRIEF = Thoroughness(repetitions=5, seconds=0.1, paced=pacing.QUICK, rounds=3, turn=0.7, growth=2)
 WHOLE = Thoroughness(
     repetitions=9, seconds=0.2, paced=tuple(pacing.SCENARIOS), rounds=7, turn=2.0, growth=5
 )
