@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 import sysconfig
@@ -22,6 +23,7 @@ _STDLIB_DIRS = tuple(
     {sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib")},
 )
 _SITE_DIRS = ("/site-packages/", "/dist-packages/")
+_IN_A_THREAD = inspect.unwrap(trio.to_thread.run_sync).__code__
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -75,6 +77,27 @@ def where(task: trio.lowlevel.Task) -> str:
         else:
             ours = f"{shown(path)}:{line}"
     return ours or theirs or "?"
+
+
+def is_in_thread(task: trio.lowlevel.Task) -> bool:
+    """Whether a blocked task waits for a worker thread, or for its turn to have one."""
+    if getattr(task.coro, "cr_frame", None) is None:
+        return False  # it has exited
+    return any(frame.f_code is _IN_A_THREAD for frame, _ in task.iter_await_frames())
+
+
+def outside(task: trio.lowlevel.Task) -> str:
+    """What a blocked task waits for outside the program, as the end of a line; else nothing."""
+    if is_in_thread(task):
+        return ", for a worker thread"
+    if getattr(task.coro, "cr_frame", None) is None:
+        return ""
+    awaits = (frame.f_code.co_filename for frame, _ in task.iter_await_frames())
+    return ", for the operating system" if any(map(_is_trios_io, awaits)) else ""
+
+
+def _is_trios_io(path: str) -> bool:
+    return is_trio(path) and Path(path).name.startswith("_io_")
 
 
 def caller() -> str:

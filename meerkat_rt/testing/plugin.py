@@ -3,6 +3,11 @@
 - fixture `virtual_time`: the test runs under a virtual clock (the fixture's value) and in FIFO
   order, and if all its tasks wait for what can never come, it fails with the name and line of every
   waiter instead of hanging;
+- marker `virtual_time`: the same without the value, and with other limits than the usual ones.
+  ``threads=SECONDS`` (1.0) of real time are what a worker thread gets, from the moment that a task
+  waits for it: so long time stands still, then it is a wait like any other, which the next deadline
+  ends, or the test fails with the function that runs in the thread.  ``horizon=SECONDS`` (86400) of
+  virtual time are what the test gets, lest a heart that beats for ever keep it from failing;
 - marker `seeded`: the test runs under a seeded order of its tasks, once for each of
   ``--meerkat-seeds N`` seeds (default 1), or under ``--meerkat-seed S`` alone; a failure prints the
   command that repeats it;
@@ -15,13 +20,15 @@ functions.
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
-from .clock import StallWatch, virtual_clock
+from .clock import THREAD_PATIENCE, StallWatch, virtual_clock
 from .quiescence import quiescent_after
 from .run import bury
 from .scheduler import Schedule, own_order
@@ -36,14 +43,23 @@ _VIRTUAL_TIME = "virtual_time"
 _SCHEDULE = pytest.StashKey[Schedule]()
 
 
+HORIZON = 86_400.0  # virtual seconds; the longest session that a provider grants is two hours
+
+
 class Deadlock(AssertionError):
     """Every task of a test waits for what can never come; the message names them all."""
 
-    def __init__(self, waiters: list[str]) -> None:
+    def __init__(self, waiters: list[str], problem: str = "every task waits for ever") -> None:
         self.waiters = waiters
-        super().__init__(
-            "every task waits for ever:\n" + "\n".join(f"  {each}" for each in waiters)
-        )
+        super().__init__(f"{problem}:\n" + "\n".join(f"  {each}" for each in waiters))
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The arguments of the marker `virtual_time`."""
+
+    threads: float = attrs.field(default=THREAD_PATIENCE, validator=attrs.validators.ge(0))
+    horizon: float = attrs.field(default=HORIZON, validator=attrs.validators.gt(0))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,9 +82,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the markers."""
     config.addinivalue_line(
         "markers", "seeded: run under seeded orders of tasks, see --meerkat-seeds"
+    )
+    config.addinivalue_line(
+        "markers",
+        "virtual_time(threads=1.0, horizon=86400.0): run under a virtual clock; real seconds for "
+        "each worker thread, virtual seconds for the test",
     )
 
 
@@ -107,7 +128,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("trio") is None:
             continue
-        if _wants_virtual_time(item) or _seed_of(item) is not None:
+        if _limits_of(item) is not None or _seed_of(item) is not None:
             run = functools.partial(_run, item)
             item.add_marker(pytest.mark.trio(run=run), append=False)
 
@@ -123,18 +144,29 @@ def _run(
     __tracebackhide__ = True
     instruments = list(instruments)
     scope = trio.CancelScope()
-    stalled: list[list[str]] = []
+    stalled: list[Deadlock] = []
     schedule = Schedule(seed=_seed_of(item))
 
     def on_stall(waiters: list[str]) -> None:
         if stalled:
             schedule.stop("deadlock behind a shield")
-        stalled.append(waiters)
+        elif trio.current_time() > horizon:
+            stalled.append(Deadlock(waiters, f"not over after {horizon:g} virtual seconds"))
+        else:
+            stalled.append(Deadlock(waiters))
         scope.cancel("deadlock")
 
-    if _wants_virtual_time(item):
+    horizon = math.inf
+    if (limits := _limits_of(item)) is not None:
+        horizon = limits.horizon
         clock = clock or virtual_clock()
-        instruments.append(StallWatch(on_stall))
+        watch = StallWatch(
+            on_stall,
+            thread_patience=limits.threads,
+            clock=clock if isinstance(clock, trio.testing.MockClock) else None,
+            horizon=horizon,
+        )
+        instruments.append(watch)
 
     async def main() -> Any:
         with scope:
@@ -154,12 +186,23 @@ def _run(
         bury(error)
         error = None
     if stalled:
-        raise Deadlock(stalled[0]) from error
+        raise stalled[0] from error
     return result
 
 
-def _wants_virtual_time(item: pytest.Item) -> bool:
-    return _VIRTUAL_TIME in getattr(item, "fixturenames", ())
+def _limits_of(item: pytest.Item) -> Limits | None:
+    """The limits of a test that runs in virtual time.
+
+    Raises:
+        UsageError: there is no such limit, or it cannot be so small.
+    """
+    marker = item.get_closest_marker(_VIRTUAL_TIME)
+    if marker is not None:
+        try:
+            return Limits(*marker.args, **marker.kwargs)
+        except (TypeError, ValueError) as exc:
+            raise pytest.UsageError(f"{item.nodeid}: marker {_VIRTUAL_TIME}: {exc}") from exc
+    return Limits() if _VIRTUAL_TIME in getattr(item, "fixturenames", ()) else None
 
 
 def _seed_of(item: pytest.Item) -> int | None:

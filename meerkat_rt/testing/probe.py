@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from . import places
-from .clock import THREAD_PATIENCE, StallWatch
+from .clock import StallWatch
 from .scheduler import about_to_raise, can_raise_in, raise_in, run_in_scope
 from .targets import CANCEL_TASK, RAISE_IN_TASK, Target, name_of
 from .trial import REASON
@@ -60,9 +60,10 @@ class Probe(StallWatch):
         inject: tuple[tuple[int, str], ...] = (),
         survey: bool = False,
         idle: float = 0.0,
+        thread_patience: float,
         max_steps: int,
     ) -> None:
-        super().__init__(self._stalled, patience=idle)
+        super().__init__(self._stalled, patience=idle, thread_patience=thread_patience, clock=clock)
         self.trial = trial
         self.watchdog = trio.CancelScope()
         self.trace: list[str] = []
@@ -77,8 +78,6 @@ class Probe(StallWatch):
         self.deadlock: list[str] | None = None
         self.error: BaseException | None = None
         self._schedule = schedule
-        self._clock = clock
-        self._idle = idle
         self._max_steps = max_steps
         self._survey = survey
         self.unfired = list(inject)
@@ -90,8 +89,6 @@ class Probe(StallWatch):
         self._scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}
         self._new_batch = True
         self._now = -1.0
-        self._limiter: trio.CapacityLimiter | None = None
-        self._threads_busy = False
 
     # -- points ---------------------------------------------------
 
@@ -159,10 +156,6 @@ class Probe(StallWatch):
 
     # -- hooks ----------------------------------------------------
 
-    def before_run(self) -> None:
-        """Find the limiter whose tokens tell that worker threads are busy."""
-        self._limiter = trio.to_thread.current_default_thread_limiter()
-
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Name the task, and put it down to the region if the region's code spawned it."""
         label = self._labels[task] = f"{len(self._labels)}:{places.task_name(task)}"
@@ -183,7 +176,7 @@ class Probe(StallWatch):
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """Count the point at the head of a batch, and note the step."""
-        self._idle_loops = 0
+        super().before_task_step(task)
         try:
             if self._new_batch:
                 self._new_batch = False
@@ -209,11 +202,7 @@ class Probe(StallWatch):
         if self.steps >= self._max_steps:
             self._schedule.stop(f"livelock: {self.steps} steps; {self._where_all_are()}")
         try:
-            busy = self._limiter is not None and self._limiter.borrowed_tokens > 0
-            if busy is not self._threads_busy:
-                # A worker thread lives in real time; without this the clock would run on meanwhile.
-                self._threads_busy = busy
-                self._clock.autojump_threshold = THREAD_PATIENCE if busy else self._idle
+            super().after_task_step(task)
             self._point("after a step of", task)
         except BaseException as exc:
             self._keep(exc)
@@ -232,9 +221,6 @@ class Probe(StallWatch):
         self.watchdog.cancel("the harness failed")
 
     # -- runs that do not end -------------------------------------
-
-    def _patience_now(self) -> float:
-        return THREAD_PATIENCE * 4 if self._threads_busy else self._idle
 
     def _stalled(self, waiters: list[str]) -> None:
         if self.deadlock is None:

@@ -8,21 +8,19 @@ is still there is one.
 from __future__ import annotations
 
 import contextlib
-import sys
-import threading
 import weakref
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 import trio
 
-from . import descriptors, places, scheduler
+from . import descriptors, places, scheduler, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
     from .scheduler import OpenedChannel
+    from .threads import BusyThread
 
 LeakKind = Literal["task", "deadline", "channel", "descriptor", "thread"]
 
@@ -66,7 +64,7 @@ class QuiescenceBaseline:
         self.tasks = frozenset(_tasks())
         self.deadlines = _deadlines()
         self.descriptors = descriptors.identities()
-        self.threads = frozenset(_busy_threads())
+        self.threads = frozenset(threads.at_work())
         channels: list[OpenedChannel] = []
         self._channels = channels
 
@@ -201,53 +199,10 @@ def _descriptor_leaks(before: dict[int, tuple[int, int, int]]) -> Iterator[Leak]
             yield Leak("descriptor", descriptors.describe(number))
 
 
-def _thread_leaks(before: frozenset[tuple[int, str]]) -> Iterator[Leak]:
-    for key, place in sorted(_busy_threads().items()):
-        if key not in before:
-            yield Leak("thread", f"{key[1]} @ {place}")
-
-
-def _busy_threads() -> dict[tuple[int, str], str]:
-    """Threads at work, by identity and name, with where they are.
-
-    Trio keeps idle worker threads for later use: one whose stack holds nothing but Trio's own code
-    and `threading`'s is such.  A busy one is in somebody's function, called through `outcome`.
-    """
-    stacks = sys._current_frames()
-    # This very frame is among them: kept, it would hold itself and everything that called it.
-    del stacks[threading.get_ident()]
-    stacks.pop(threading.main_thread().ident or 0, None)
-    found: dict[tuple[int, str], str] = {}
-    for thread in threading.enumerate():
-        if thread.ident is None or thread.ident not in stacks:
-            continue
-        frames = _frames_at_work(stacks[thread.ident])
-        if frames:
-            frame = next(filter(_is_ours, frames), frames[0])
-            found[thread.ident, thread.name] = (
-                f"{frame.f_code.co_name}, {places.shown(frame.f_code.co_filename)}:{frame.f_lineno}"
-            )
-    return found
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return not places.is_library(frame.f_code.co_filename)
-
-
-def _frames_at_work(innermost: FrameType) -> list[FrameType]:
-    """The stack of a thread, innermost first; empty if it is one of Trio's that waits for work."""
-    stack: list[FrameType] = []
-    frame: FrameType | None = innermost
-    while frame is not None:
-        stack.append(frame)
-        frame = frame.f_back
-    trios = [frame for frame in stack if scheduler.is_trio(frame.f_code.co_filename)]
-    others = [
-        frame
-        for frame in stack
-        if frame not in trios and frame.f_code.co_filename != threading.__file__
-    ]
-    return [] if trios and not others else others or stack
+def _thread_leaks(before: frozenset[BusyThread]) -> Iterator[Leak]:
+    for thread in threads.at_work():
+        if thread not in before:
+            yield Leak("thread", str(thread))
 
 
 def _leaks_without_baseline() -> tuple[Leak, ...]:

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from . import descriptors, places, scheduler
-from .clock import virtual_clock
+from .clock import THREAD_PATIENCE, virtual_clock
 from .probe import Place, Probe
 from .recipe import Recipe
 from .trial import CANCEL, Trial, Verify
@@ -41,13 +41,15 @@ class Checks:
     `max_unwind`: virtual seconds from an action that ends the region to the region's end.
     `allowed`: exceptions that the scenario may end with.  `verify`: the scenario's own invariants.
     `idle`: real seconds of idleness before time moves or a deadlock is declared; above zero only
-    for scenarios that use real sockets.  `max_steps`: more than that is a livelock.
+    for scenarios that use real sockets.  `thread_patience`: real seconds that a worker thread may
+    hold virtual time still, as in `StallWatch`.  `max_steps`: more than that is a livelock.
     """
 
     max_unwind: float = 1.0
     allowed: tuple[type[BaseException], ...] = ()
     verify: Verify | None = None
     idle: float = 0.0
+    thread_patience: float = THREAD_PATIENCE
     max_steps: int = 50_000
 
 
@@ -106,6 +108,7 @@ def run_once(
         inject=recipe.inject,
         survey=survey,
         idle=checks.idle,
+        thread_patience=checks.thread_patience,
         max_steps=checks.max_steps,
     )
 

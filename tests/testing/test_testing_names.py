@@ -27,7 +27,7 @@ MODULES = {
         "scheduler",
         "scripted_peer",
     ),
-    *("scenarios", "shrinking", "sweep", "targets", "trial", "websocket_peer", "wires"),
+    *("scenarios", "shrinking", "sweep", "targets", "threads", "trial", "websocket_peer", "wires"),
 }
 CONSTANTS = {"FAULTS", "WIRES", "Scenario", "Verify", "WireName"}
 NAMES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,20 @@ import trio
 from wire_client import connected
 
 import meerkat_rt.testing
-from meerkat_rt.testing import CancellationFailed, ClientGone, make_wire, openai_peer
+from meerkat_rt.testing import (
+    CancellationFailed,
+    ClientGone,
+    StallWatch,
+    make_wire,
+    openai_peer,
+    virtual_clock,
+)
+from meerkat_rt.testing.plugin import Deadlock
 
 GUIDE = Path(meerkat_rt.testing.__file__).with_name("README.md").read_text(encoding="utf-8")
 BROKEN, TEST, MENDED, SCRIPT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+
+FOUND, STALLED = re.findall(r"```text\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def run(*blocks):
@@ -27,8 +38,7 @@ def test_the_ten_lines_find_the_mistake():
     with pytest.raises(CancellationFailed) as caught:
         run(BROKEN, TEST)["test_nothing_is_lost"]()
     assert set(caught.value.report.kinds()) == {"verify"}
-    (shown,) = re.findall(r"```text\n(.*?)```", GUIDE, re.DOTALL)
-    first, second = shown.splitlines()[:2]
+    first, second = FOUND.splitlines()[:2]
     report = str(caught.value).splitlines()
     # The figures of the guide are those of the run, but for the time that it took.
     assert re.sub(r"[\d.]+ ms", "_", first) == re.sub(r"[\d.]+ ms", "_", report[0])
@@ -37,6 +47,31 @@ def test_the_ten_lines_find_the_mistake():
 
 def test_the_mended_program_passes_it():
     run(BROKEN, MENDED, TEST)["test_nothing_is_lost"]()
+
+
+def test_a_wait_for_a_thread_is_told_as_the_guide_shows():
+    door = threading.Event()
+
+    def ask():
+        assert door.wait(60)
+
+    async def test_a_lookup():
+        with scope:
+            await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
+
+    def on_stall(waiters):
+        told.append(str(Deadlock(waiters)))
+        scope.cancel()
+
+    told = []
+    scope = trio.CancelScope()
+    watch = StallWatch(on_stall, thread_patience=0.02)
+    try:
+        trio.run(test_a_lookup, clock=virtual_clock(), instruments=[watch])
+    finally:
+        door.set()
+    names = re.compile(r"[\w.<>/]*(test_a_lookup)|\S+\.py:\d+")
+    assert [names.sub(r"\1", text).strip() for text in told] == [names.sub(r"\1", STALLED).strip()]
 
 
 async def test_the_script_of_the_guide_plays(autojump_clock):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 
 import pytest
 import trio
@@ -16,6 +18,7 @@ from meerkat_rt.testing import (
     cancel_everywhere,
     replay,
 )
+from meerkat_rt.testing.run import Checks, run_once
 
 # Two tasks write one count; only under some orders does one overwrite the other.
 ONLY_BY_ORDER = {"stale-count"}
@@ -375,3 +378,22 @@ def test_worker_threads_hold_virtual_time_still():
     result = replay(scenario, Recipe())
     assert not result.violations
     assert result.log == (("worked", 0.0),)
+
+
+def test_a_worker_thread_that_does_not_end_is_named():
+    door = threading.Event()
+
+    def hold():
+        assert door.wait(60)
+
+    async def scenario(trial):
+        with trial.region():
+            await trio.to_thread.run_sync(hold, abandon_on_cancel=True)
+
+    try:
+        result = run_once(scenario, checks=Checks(thread_patience=0.02))
+    finally:
+        door.set()
+    (deadlock,) = result.violations
+    assert re.search(r"deadlock: main @ \S+:\d+, for a worker thread; thread hold from ", deadlock)
+    assert re.search(r"@ hold, \S*test_testing_sweep.py:\d+$", deadlock)
