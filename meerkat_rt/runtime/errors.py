@@ -80,3 +80,11 @@ class ReconnectExhausted(WithMessage):
 
     attempts: int = 0
     retryable: ClassVar[bool] = True
+
+
+@attrs.define(eq=False)
+class StoreUnusable(WithMessage):
+    """The store raised something else than an `LlmError`; that is the cause.
+
+    What it was to write goes in again with what it is to write next, if the session goes on.
+    """

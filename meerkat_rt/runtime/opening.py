@@ -14,13 +14,15 @@ from ..model.events import ClosedBy, CloseReason
 from ..turn.effects import MachineSettings
 from .continuity import Continuity
 from .core import SessionCore
+from .failures import reraise, what_to_raise
+from .guests import journal_of, recording_by
 from .journal_writer import JournalWriter
 from .ports import Conversation, OnStoreFailure
 from .session import RealtimeSession
 from .supervisor import supervise
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
 
     from ..model.conversation import Message
     from ..model.media import RealtimeTurningMode
@@ -119,7 +121,7 @@ async def run_session(
     """
     kept = store if isinstance(store, Conversation) or store is None else Conversation(store=store)
     going_on = kept is not None and kept.on_failure is OnStoreFailure.CONTINUE
-    with nullcontext() if recorder is None else recorder.begin() as recording:
+    with nullcontext() if recorder is None else recording_by(recorder) as recording:
         core = SessionCore(
             dialect=dialect,
             settings=settings,
@@ -135,7 +137,7 @@ async def run_session(
                 yield session
             return
         core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
-        async with kept.store.open(core.conversation_id) as journal:
+        async with journal_of(kept.store, core.conversation_id) as journal:
             core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
             core.begin_with(entry.message for entry in journal.restored.messages)
             core.begin_with(await core.journal.begin(history))
@@ -160,13 +162,10 @@ async def _running(
             finally:
                 core.request_close(_left())
     except BaseExceptionGroup as group:
-        raised = what_to_raise(group, own)
-        context = raised.__context__
         try:
-            raise raised
+            reraise(what_to_raise(group, own))
         finally:
-            raised.__context__ = context  # not the group that we took it out of
-            del raised, context, own  # this frame is in their tracebacks
+            del own  # this frame is in its traceback
 
 
 def _left() -> CloseReason:
@@ -181,46 +180,3 @@ async def _close_when_cancelled(core: SessionCore) -> None:
         await core.close_requested.wait()
     finally:
         core.request_close(_left())
-
-
-def what_to_raise(
-    group: BaseExceptionGroup[BaseException], own: BaseException | None
-) -> BaseException:
-    """What the block around a session raises for `group`, which its nursery raised.
-
-    `own` is what the block itself raised: it comes out as it is, be it a cancellation or a group of
-    the application's.  Our own failure comes out bare.  Only where both failed they come as a
-    group.  A cancellation beside an error is dropped: whoever cancelled will see that again.
-    """
-    of_block = set(map(id, _leaves(own)))
-    failures = [
-        failure
-        for error in group.exceptions
-        if (failure := _failure(error)) is not None
-        and not of_block.issuperset(map(id, _leaves(error)))
-    ]
-    if own is not None and _failure(own) is not None:
-        failures.insert(0, own)
-    if not failures:
-        return own or next(_leaves(group))
-    if len(failures) == 1:
-        return failures[0]
-    return BaseExceptionGroup("the block and its session failed", failures)
-
-
-def _failure(error: BaseException) -> BaseException | None:
-    """What is no cancellation in `error`, and without the groups that hold it alone."""
-    if not isinstance(error, BaseExceptionGroup):
-        return None if isinstance(error, trio.Cancelled) else error
-    rest: BaseException | None = error.split(trio.Cancelled)[1]
-    while isinstance(rest, BaseExceptionGroup) and len(rest.exceptions) == 1:
-        rest = rest.exceptions[0]
-    return rest
-
-
-def _leaves(error: BaseException | None) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    elif error is not None:
-        yield error

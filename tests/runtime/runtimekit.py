@@ -81,14 +81,16 @@ class Server:
         mode: RealtimeTurningMode = PROVIDER_MANAGED,
         config: RealtimeSessionOpenConfig | None = None,
         limits: SessionLimits | None = None,
+        beside: dict[str, Any] | None = None,
         **settings: Any,
     ) -> AsyncIterator[RealtimeSession]:
-        """Open a session with it."""
+        """Open a session with it; `beside` is for `open_session`, `settings` for the provider."""
         async with open_session(
             config or open_config(mode),
             provider=provider(self.wire.client, self.name, **settings),
             tools=ToolSet(tools),
             limits=limits or SessionLimits(),
+            **(beside or {}),
         ) as session:
             yield session
 

@@ -1,0 +1,206 @@
+"""The store and the recorder that an application brings: a session survives what they raise.
+
+Both have a contract, in `ports`, and are often code of the application's own.  What escapes from a
+store that is no `LlmError` is a failure of the store all the same, with that as the cause.  What
+escapes from a recorder ends the recording; only if it cannot begin is there no session.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from ..model.errors import InvalidConfig, LlmError
+from .errors import StoreUnusable
+from .failures import beside, reraise
+from .ports import RestoredConversation, StoredMessage, TranscriptBatch
+from .tool_dispatch import describe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+    from ..model.events import CloseReason
+    from ..turn.effects import MachineSettings
+    from ..turn.machine import SessionMachine
+    from .ports import Recorder, Recording, SessionJournal, SessionStore
+
+_logger = logging.getLogger("meerkat_rt.runtime")
+
+
+class GuestJournal:
+    """A store's journal, whose every failure is an `LlmError`.
+
+    After one that was not, nobody knows what the journal has of the batch, so its events are handed
+    over again with the next: an event that is there already changes nothing.
+    """
+
+    def __init__(self, journal: SessionJournal) -> None:
+        self._journal = journal
+        self._again = TranscriptBatch()
+        self.restored = journal.restored
+        _check(self.restored, RestoredConversation, "restored")
+
+    async def commit(self, batch: TranscriptBatch) -> tuple[StoredMessage, ...]:
+        """As `SessionJournal.commit`.
+
+        Raises:
+            LlmError: the store's; `StoreUnusable` for what is not of ours.
+        """
+        again, self._again = self._again, TranscriptBatch()
+        events, unstage = again.events + batch.events, again.unstage + batch.unstage
+        try:
+            with _of_the_store("failed to write"):
+                whole = attrs.evolve(batch, events=events, unstage=unstage)
+                made = tuple(await self._journal.commit(whole))
+                for each in made:
+                    _check(each, StoredMessage, "a message that was committed")
+        except StoreUnusable:
+            self._again = TranscriptBatch(events=events, unstage=unstage)
+            raise
+        except trio.Cancelled:
+            self._again = attrs.evolve(
+                again,
+                events=again.events + self._again.events,
+                unstage=again.unstage + self._again.unstage,
+            )
+            raise
+        return made
+
+
+@asynccontextmanager
+async def journal_of(
+    store: SessionStore, conversation_id: str
+) -> AsyncGenerator[GuestJournal, None]:
+    """`store.open`, whose every failure is an `LlmError`.
+
+    The block's own exception comes out, whatever the store makes of it; what fails in closing the
+    store besides is noted on it.
+
+    Raises:
+        LlmError: the store's; `StoreUnusable` for what is not of ours.
+    """
+    with _of_the_store("cannot be opened"):
+        context = store.open(conversation_id)
+        opened = await context.__aenter__()
+    own: BaseException | None = None
+    try:
+        try:
+            with _of_the_store("cannot be opened"):
+                journal = GuestJournal(opened)
+            yield journal
+        except BaseException as error:
+            own = error
+        try:
+            await context.__aexit__(*_told(own))
+        except BaseException as error:
+            failed = error if isinstance(error, LlmError) else _unusable("failed to close", error)
+            own = beside(own, error, failed)
+        if own is not None:
+            reraise(own)
+    finally:
+        del own  # this frame is in its traceback
+
+
+@contextmanager
+def recording_by(recorder: Recorder) -> Iterator[GuestRecording]:
+    """`recorder.begin`, whose recording hurts no session.
+
+    The block's own exception comes out, whatever the recorder makes of it.
+
+    Raises:
+        LlmError: it cannot begin; `InvalidConfig` for what is not of ours.
+    """
+    with _of_the_recorder():
+        context = recorder.begin()
+        begun = context.__enter__()
+    own: BaseException | None = None
+    try:
+        try:
+            yield GuestRecording(begun)
+        except BaseException as error:
+            own = error
+        try:
+            context.__exit__(*_told(own))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                own = beside(own, error, error)
+            elif error is not own:
+                _logger.warning("the recorder failed to end", exc_info=error)
+        if own is not None:
+            reraise(own)
+    finally:
+        del own  # this frame is in its traceback
+
+
+class GuestRecording:
+    """A recording that ends, and says so in the log, when the recorder raises."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording: Recording | None = recording
+
+    def machine(self, settings: MachineSettings) -> SessionMachine:
+        """As `Recording.machine`.
+
+        Raises:
+            LlmError: there is none; `InvalidConfig` for what is not of ours.
+        """
+        assert self._recording is not None
+        with _of_the_recorder():
+            return self._recording.machine(settings)
+
+    def wire(self, now: float, *, received: int = 0, sent: int = 0) -> None:
+        """As `Recording.wire`."""
+        if self._recording is not None:
+            self._do(self._recording.wire, now, received=received, sent=sent)
+
+    def closed(self, reason: CloseReason) -> None:
+        """As `Recording.closed`."""
+        if self._recording is not None:
+            self._do(self._recording.closed, reason)
+
+    def _do(self, tell: Callable[..., None], *args: object, **kwargs: object) -> None:
+        try:
+            tell(*args, **kwargs)
+        except Exception as error:
+            self._recording = None
+            _logger.warning("the recorder failed; no more is recorded", exc_info=error)
+
+
+def _told(own: BaseException | None) -> tuple[Any, BaseException | None, Any]:
+    """What `__exit__` is told of an exception."""
+    return (None, None, None) if own is None else (type(own), own, own.__traceback__)
+
+
+def _unusable(what: str, error: BaseException) -> StoreUnusable:
+    unusable = StoreUnusable(f"the store {what}: {describe(error)}")
+    unusable.__cause__ = error
+    return unusable
+
+
+@contextmanager
+def _of_the_store(what: str) -> Iterator[None]:
+    try:
+        yield
+    except LlmError:
+        raise
+    except Exception as error:
+        raise _unusable(what, error) from error
+
+
+@contextmanager
+def _of_the_recorder() -> Iterator[None]:
+    try:
+        yield
+    except LlmError:
+        raise
+    except Exception as error:
+        raise InvalidConfig(f"the recorder cannot begin: {describe(error)}") from error
+
+
+def _check(value: object, kind: type, what: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{what} is a {type(value).__name__}; allowed: {kind.__name__}")
