@@ -15,11 +15,11 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
-from . import layers
+from . import gemini, layers
 
 BASELINE = Path(__file__).with_name("baseline.json")
 TOLERANCE = 1.35
-WORKLOADS = ("text", "mix")
+WORKLOADS = ("text", "mix", gemini.WORKLOAD)
 UNITS = 6
 ROUNDS = 15
 # A layer that costs less than this part of a calibration round is not gated: a cache line decides.

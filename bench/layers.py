@@ -8,8 +8,8 @@ layers are compared with it, and so from one machine to another.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +21,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from meerkat_rt import (
+    GeminiLive,
     OpenAIRealtime,
     RealtimeSessionOpenConfig,
     RealtimeTurningMode,
@@ -32,12 +33,17 @@ from meerkat_rt.transcript import TranscriptAuthority
 from meerkat_rt.transport import BURST_BUFFER, WebSocketTarget, WebSocketTransport
 from meerkat_rt.turn.machine import SessionMachine
 
-from .stats import spread
+from . import gemini
+from .parsers import gemini_parser, openai_parser
 from .workloads import WORKLOADS
 
-LAYERS = ("transport", "decode", "machine", "transcript", "lane")
+LAYERS = ("transport", "decode", "dialect", "machine", "transcript", "lane")
+_MEASURED = ("transport", "decode", "codec", "machine", "transcript", "lane")
 BATCH = 96
 CALIBRATION_ROUNDS = 20_000
+
+Found = dict[str, list[float]]
+"""CPU microseconds an event, by layer."""
 
 
 class Recording(trio.abc.Stream):
@@ -78,16 +84,23 @@ class Bed:
     """One workload, taken apart.  Each method returns CPU microseconds an event."""
 
     def __init__(self, workload: str, units: int) -> None:
-        self._frames = list(WORKLOADS[workload].messages(units))
+        provider: OpenAIRealtime | GeminiLive
+        if workload == gemini.WORKLOAD:
+            provider, model = GeminiLive(api_key="bench"), "gemini-live-2.5-flash"
+            self._frames, parser = list(gemini.messages(units)), gemini_parser
+        else:
+            provider, model = OpenAIRealtime(api_key="bench"), "bench"
+            self._frames, parser = list(WORKLOADS[workload].messages(units)), openai_parser
+        self._parsers = list(map(parser, self._frames))
         self._n = len(self._frames)
         self._blob = b"".join(Frame(Opcode.TEXT, f).serialize(mask=False) for f in self._frames)
-        provider = OpenAIRealtime(api_key="bench")
         config = RealtimeSessionOpenConfig(
-            RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="bench")
+            RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model=model)
         )
         self._settings = provider.settings(config)
         self._dialect = provider.dialect(config)
-        self._decoded = [event for frame in self._frames for event in self._dialect.decode(frame)]
+        decode = self._dialect.codec("link").decode
+        self._decoded = [event for frame in self._frames for event in decode(frame)]
         machine = SessionMachine(self._settings)
         self._events, self._transcript = [], []
         for start in range(0, len(self._decoded), BATCH):
@@ -115,11 +128,20 @@ class Bed:
         return time.process_time() - start
 
     def decode(self) -> float:
-        """Messages to neutral events.  Nothing is kept: audio would have to be paged in."""
-        decode = self._dialect.decode
+        """Messages to typed frames.  Nothing is kept: audio would have to be paged in."""
 
         def work() -> None:
-            for frame in self._frames:
+            for parse, frame in zip(self._parsers, self._frames, strict=True):
+                parse(frame)
+
+        return self._cost(work)
+
+    def codec(self) -> float:
+        """Messages to neutral events, which is `decode` and the dialect."""
+        whole = itertools.repeat(self._dialect.codec("link").decode, self._n)
+
+        def work() -> None:
+            for decode, frame in zip(whole, self._frames, strict=True):
                 decode(frame)
 
         return self._cost(work)
@@ -182,28 +204,26 @@ def calibration() -> float:
     return (time.process_time() - start) / CALIBRATION_ROUNDS * 1e6
 
 
-def measure(
-    workload: str, *, units: int, repetitions: int, step: Callable[[str], None]
-) -> dict[str, list[float]]:
-    """Every layer, and the calibration between each two, `repetitions` times in turn."""
+def measure(workload: str, *, units: int, repetitions: int, step: Callable[[str], None]) -> Found:
+    """Every layer, and the calibration between each two, `repetitions` times in turn.
+
+    What the dialect costs is a difference, of the whole way to neutral events and of its parser.
+    """
     bed = Bed(workload, units)
-    found: dict[str, list[float]] = {name: [] for name in (*LAYERS, "calibration")}
+    found: Found = {name: [] for name in (*_MEASURED, "dialect", "calibration")}
     for _ in range(repetitions):
         step(f"{workload}: layers")
         found["calibration"].append(calibration())
-        for name in LAYERS:
+        for name in _MEASURED:
             found[name].append(getattr(bed, name)())
+        found["dialect"].append(found["codec"][-1] - found["decode"][-1])
     return found
 
 
-def relative(found: dict[str, list[float]]) -> dict[str, float]:
+def relative(found: Found) -> dict[str, float]:
     """Each layer's cost in rounds of the calibration loop: the least of the repetitions over the
     least, because noise only ever adds.
     """
-    round_cost = min(found["calibration"], default=math.nan)
-    return {name: min(found[name]) / round_cost for name in LAYERS}
-
-
-def medians(found: dict[str, list[float]]) -> dict[str, float]:
-    """Microseconds an event, by layer."""
-    return {name: spread(values).median for name, values in found.items()}
+    least = {name: min(values) for name, values in found.items() if values}
+    least["dialect"] = least["codec"] - least["decode"]  # not the least difference, which is noise
+    return {name: least[name] / least["calibration"] for name in LAYERS}

@@ -18,6 +18,7 @@ STACK = {
     "socket": "#9a9a9a",
     "transport": "#4a78a8",
     "decode": "#6aa56a",
+    "dialect": "#a9cf8f",
     "machine": "#b3541e",
     "transcript": "#d9a441",
     "lane": "#7d5ba6",
@@ -61,7 +62,8 @@ def stacked(results: Results) -> dict[str, dict[str, float]]:
     """Where the microseconds of one event go, by workload and layer.
 
     `socket` is what reading and throwing away costs; `rest` what the whole costs beside its parts:
-    Trio, the steps between the layers, and the application's own loop.
+    Trio, the steps between the layers, and the application's own loop.  Both are missing where the
+    layers alone were measured.
     """
     found = {}
     for workload, layers in results["layers"].items():
@@ -70,7 +72,8 @@ def stacked(results: Results) -> dict[str, dict[str, float]]:
             "socket": row.get("drain", {}).get("cpu"),
             **{name: layers[name] for name in LAYERS},
         }
-        stack = {name: spread(values).median for name, values in parts.items() if values}
+        # What is a difference may be a little less than nothing.
+        stack = {name: max(0.0, spread(values).median) for name, values in parts.items() if values}
         whole = row.get("meerkat", {}).get("cpu")
         if whole:
             stack["rest"] = max(0.0, spread(whole).median - sum(stack.values()))

@@ -110,7 +110,7 @@ def short_answer() -> Workload:
     return _answers("20 deltas", "a turn", [(TRANSCRIPT, frames.WORDS)], deltas=20)
 
 
-_MIX = [
+MIX = [
     (TRANSCRIPT, " the"),
     (AUDIO, frames.speech(8192)),
     (TRANSCRIPT, " quick"),
@@ -144,7 +144,7 @@ WORKLOADS: dict[str, Workload] = {
         _answers(
             "mix",
             "a spoken answer: 3 transcript deltas for 2 audio deltas of 8 KiB, and its envelope",
-            _MIX,
+            MIX,
         ),
         _audio(4),
         _audio(8),
@@ -153,6 +153,6 @@ WORKLOADS: dict[str, Workload] = {
             "tools", "bursts of 4 tool calls, 10 argument deltas each", frames.tool_burst(4, 10)
         ),
         _conversation(),
-        _over_tls(_answers("mix", "a spoken answer", _MIX)),
+        _over_tls(_answers("mix", "a spoken answer", MIX)),
     ]
 }
