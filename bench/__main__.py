@@ -18,7 +18,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from . import gate, growth, layers, outbound, pacing, peers, plot, report, targets, throughput
+from . import (
+    gate,
+    gemini,
+    growth,
+    layers,
+    outbound,
+    pacing,
+    peers,
+    plot,
+    report,
+    targets,
+    throughput,
+)
 from . import publish as documents
 from .targets import Results
 from .workloads import WORKLOADS
@@ -39,9 +51,9 @@ class Thoroughness:
 
 
 LAYER_ROUNDS = 5
-BRIEF = Thoroughness(repetitions=5, seconds=0.1, paced=pacing.QUICK, rounds=3, turn=0.7, growth=2)
+BRIEF = Thoroughness(repetitions=5, seconds=0.1, paced=pacing.QUICK, rounds=5, turn=0.4, growth=2)
 WHOLE = Thoroughness(
-    repetitions=9, seconds=0.2, paced=tuple(pacing.SCENARIOS), rounds=7, turn=2.0, growth=5
+    repetitions=9, seconds=0.2, paced=tuple(pacing.SCENARIOS), rounds=11, turn=0.8, growth=5
 )
 
 
@@ -121,9 +133,10 @@ def show(console: Console, results: Results) -> int:
 
 def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
     much = BRIEF if quick else WHOLE
+    layered = [*names, *([gemini.WORKLOAD] if "mix" in names else [])]
     total = (
         throughput.steps(names, where, much.repetitions)
-        + len(names) * LAYER_ROUNDS
+        + len(layered) * LAYER_ROUNDS
         + growth.STEPS
         + outbound.STEPS
         + len(much.paced)
@@ -135,7 +148,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         )
         alone = {
             name: layers.measure(name, units=10, repetitions=LAYER_ROUNDS, step=step)
-            for name in names
+            for name in layered
         }
         grown = growth.run(where, repetitions=much.growth, quick=quick, step=step)
         spoken = outbound.run(where, repetitions=much.growth, step=step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import plot, targets
+from . import plot, report, targets
 from .stats import spread
 from .targets import Results, cost_ratio
 from .workloads import WORKLOADS
@@ -129,7 +129,7 @@ def layers(results: Results) -> str:
     rows = [
         [
             name,
-            *(f"{stack.get(layer, 0):.2f}" for layer in plot.STACK),
+            *(f"{stack[layer]:.2f}" if layer in stack else "-" for layer in plot.STACK),
             f"{sum(stack.values()):.2f}",
         ]
         for name, stack in stacks.items()
@@ -154,13 +154,8 @@ def growth(results: Results) -> str:
             )
         head = [f"CPU us/event by {title}", *(f"{length:,}" for length in lengths)]
         parts.append(_table(head, rows))
-    rows = [
-        [scenario, subject, *(str(spread(found[what])) for what in ("cpu_us", "p50_us", "p99_us"))]
-        for scenario, row in results["paced"].items()
-        for subject, found in row.items()
-    ]
-    parts.append(_table(["sessions x rate", "subject", "CPU us/event", "p50 us", "p99 us"], rows))
-    return "\n\n".join(parts)
+    parts.append(_table(report.PACED_HEAD, report.paced_rows(results)))
+    return "\n\n".join([*parts, *(f"({note}.)" for note in report.paced_notes(results))])
 
 
 def costs(results: Results) -> str:

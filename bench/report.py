@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from . import pacing
 from .layers import LAYERS
 from .stats import ratio, spread
 from .targets import Results, Target, cost_ratio
 from .workloads import WORKLOADS
 
+PACE = 0.95  # of the pace; a server that is slower than that says so
 SERVER_LIMIT = 0.8  # of what the server can deliver: past that, it may be what is measured
 
 
@@ -77,7 +80,7 @@ def layers(console: Console, results: Results) -> None:
     for name in (*LAYERS, "sum", "whole", "calibration round"):
         table.add_column(name, justify="right")
     for workload, found in results["layers"].items():
-        cells = [spread(found[name]).median for name in LAYERS]
+        cells = [max(0.0, spread(found[name]).median) for name in LAYERS]
         whole = results.get("throughput", {}).get(workload, {}).get("meerkat", {}).get("cpu")
         table.add_row(
             workload,
@@ -102,13 +105,40 @@ def costs(console: Console, results: Results) -> None:
 def paced(console: Console, results: Results) -> None:
     """Latency and CPU at the pace of a conversation."""
     table = Table(title="Paced delivery", title_justify="left")
-    for column in ("sessions", "subject", "CPU us/event", "p50 us", "p99 us"):
-        table.add_column(column, justify="left" if column in ("sessions", "subject") else "right")
+    for number, column in enumerate(PACED_HEAD):
+        table.add_column(column, justify="right" if number > 1 else "left")
+    for row in paced_rows(results):
+        table.add_row(*row)
+    console.print(table)
+    for note in paced_notes(results):
+        console.print(f"  {note}", highlight=False)
+
+
+PACED_HEAD = ("sessions x rate", "subject", "CPU us/event", "p50 us", "p99 us", "set aside")
+
+
+def paced_rows(results: Results) -> Iterator[list[str]]:
+    """Scenario, subject and figures; those are of the turns that tell them."""
     for scenario, row in results["paced"].items():
         for subject, found in row.items():
-            cells = [str(spread(found[what])) for what in ("cpu_us", "p50_us", "p99_us")]
-            table.add_row(scenario, subject, *cells)
-    console.print(table)
+            cells = []
+            for what in ("cpu_us", "p50_us", "p99_us"):
+                known = [value for value in pacing.told(found, what) if value is not None]
+                cells.append(str(spread(known)) if known else "-")
+            yield [scenario, subject, *cells, f"{spread(found['aside']).median:.0%}"]
+
+
+def paced_notes(results: Results) -> Iterator[str]:
+    """A server that could not keep its pace."""
+    for scenario, row in results["paced"].items():
+        sessions, rate, *_ = pacing.SCENARIOS[scenario]
+        for subject, found in row.items():
+            sent = spread(found["rate"]).median
+            if sent < PACE * sessions * rate:
+                yield (
+                    f"{scenario}: the server sent {subject} {sent:,.0f} events a second instead of "
+                    f"{sessions * rate:,.0f}"
+                )
 
 
 def growth(console: Console, results: Results) -> None:

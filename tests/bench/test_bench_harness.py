@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 import xml.dom.minidom
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from bench import layers, outbound, pacing, peers, plot, publish, report, throughput, trace
+from bench import (
+    layers,
+    outbound,
+    pacing,
+    peers,
+    plot,
+    publish,
+    report,
+    targets,
+    throughput,
+    trace,
+)
 from bench.__main__ import main
 from bench.peers import Subject
 from bench.server import _frame_size, _framed
@@ -158,7 +168,8 @@ def test_pictures_are_svg(tmp_path: Path) -> None:
 def whole() -> dict[str, object]:
     """A run of everything, as `--json` keeps it."""
     three = [4.0, 4.2, 4.1]
-    measured = {"cpu_us": three, "p50_us": three, "p99_us": three}
+    measured = {"cpu_us": three, "p50_us": three, "p99_us": three, "aside": [0.0] * 3}
+    measured["rate"] = [5000.0] * 3
     row = {
         name: {"cpu": three, "rate": three, "failed": "", "units": 1}
         for name in ("drain", "floor", "meerkat", "openai")
@@ -222,21 +233,94 @@ def test_a_stack_adds_up(whole: dict[str, object]) -> None:
     assert stack["rest"] == 0  # the parts are dearer than the whole
 
 
-def test_a_clock_tells_turns_apart() -> None:
-    clock = pacing.Clock()
+class Arrivals:
+    """A pacing clock on a time of its own, and what the kernel says of waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.waited = 10**12, 0
+        monkeypatch.setattr(pacing.time, "monotonic_ns", lambda: self.now)
+        monkeypatch.setattr(pacing.Waits, "grown", lambda _: self.waited)
+        self.clock = pacing.Clock(1)
+
+    def come(self, turn: int, latency: int, after: int = 100_000) -> None:
+        self.now += after
+        self.clock.came(f"event_{turn:02}{self.now - latency:014}")
+
+
+def test_a_clock_tells_turns_apart_and_leaves_the_first_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arrivals = Arrivals(monkeypatch)
     for turn in range(3):
         for _ in range(pacing.BETWEEN):
-            clock.came(f"event_{turn:02}{time.monotonic_ns() % pacing.CLOCK:014}")
-    found = clock.found()
-    assert [len(values) for values in found.values()] == [3, 3, 3]
-    assert all(0 <= value < 1e6 for value in found["p99_us"])
+            arrivals.come(turn, 1000 * (turn + 1))
+    found = arrivals.clock.found()
+    assert found["p99_us"] == [2.0, 3.0]
+    assert found["rate"] == [10_000.0] * 2
+    assert len(found["cpu_us"]) == len(found["p50_us"]) == 2
+
+
+def test_what_somebody_else_kept_waiting_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The events behind a wait for the processor, until one was sent after all were handled."""
+    arrivals = Arrivals(monkeypatch)
+    for _ in range(pacing.BETWEEN):
+        arrivals.come(1, 1000)
+    arrivals.waited = 2 * pacing.LATE
+    arrivals.come(1, 3 * pacing.LATE)
+    arrivals.waited = 0
+    arrivals.come(1, 2 * pacing.LATE)
+    assert len(arrivals.clock._latencies) == pacing.BETWEEN
+    arrivals.come(1, 1000)
+    found = arrivals.clock.found()
+    assert found["p99_us"] == [1.0]
+    assert found["aside"] == [pytest.approx(2 / (pacing.BETWEEN + 3))]
+
+
+def test_what_the_subject_itself_kept_waiting_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals = Arrivals(monkeypatch)
+    arrivals.waited = pacing.LATE // 2
+    for _ in range(pacing.BETWEEN):
+        arrivals.come(1, 20 * pacing.LATE)
+    found = arrivals.clock.found()
+    assert found["aside"] == [0]
+    assert found["p99_us"] == [20 * pacing.LATE / 1000]
+
+
+def test_waits_are_those_of_the_kernel() -> None:
+    waits = pacing.Waits()
+    assert waits.grown() >= 0
+    waits._file = -1  # a system that does not count them
+    assert waits.grown() == 0
+
+
+def test_turns_of_which_too_little_is_left_tell_no_latency() -> None:
+    row = {"cpu_us": [1.0] * 4, "p99_us": [2.0] * 4, "aside": [0.0, 0.9, pacing.ASIDE, 0.1]}
+    assert pacing.told(row, "p99_us") == [2.0, None, 2.0, 2.0]
+    assert pacing.told(row, "cpu_us") == row["cpu_us"]
+    paced = {"meerkat": row, "transport": {**row, "aside": [0.9, 0.0, 0.0, 0.0]}}
+    assert targets.paced_ratio(paced, "transport", "p99_us").refused == (
+        "others had the processor in 2 of 4"
+    )
+    assert str(targets.paced_ratio(paced, "transport", "cpu_us")) == "1.00x"
+
+
+def test_a_server_that_falls_behind_says_so() -> None:
+    three = [1.0] * 3
+    row = {"cpu_us": three, "p50_us": three, "p99_us": three, "aside": [0.9, 0.9, 0.9]}
+    slow = {"100 x 50/s": {"meerkat": {**row, "rate": [4000.0] * 3}}}
+    assert list(report.paced_rows({"paced": slow})) == [
+        ["100 x 50/s", "meerkat", "1 ±0%", "-", "-", "90%"]
+    ]
+    assert list(report.paced_notes({"paced": slow})) == [
+        "100 x 50/s: the server sent meerkat 4,000 events a second instead of 5,000"
+    ]
 
 
 def test_a_paced_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(pacing.SCENARIOS, "few", (2, 50.0, False, ("transport", "meerkat")))
     found = pacing.run(tmp_path, names=("few",), rounds=2, seconds=0.5, step=lambda _: None)
     assert found["few"].keys() == {"transport", "meerkat"}
-    assert all(len(row["cpu_us"]) == 2 for row in found["few"].values())
+    assert all(len(values) == 2 for row in found["few"].values() for values in row.values())
 
 
 def test_microphone_audio_arrives(tmp_path: Path) -> None:
