@@ -129,8 +129,11 @@ async def start_link(
     opened, scope = _Opened(), trio.CancelScope()
 
     async def run() -> None:
-        with scope:
-            await run_link(core, connector, dialect, opening, opened)
+        try:
+            with scope:
+                await run_link(core, connector, dialect, opening, opened)
+        finally:
+            opened.known.set()
 
     nursery.start_soon(run, name="receiver")
     try:
@@ -140,6 +143,9 @@ async def start_link(
         raise
     if opened.link is not None:
         return opened.link
+    if opened.error is None:
+        # An error of the task's ends the nursery, and us with it.
+        await trio.lowlevel.checkpoint_if_cancelled()
     raise opened.error or WorkerLost("internal error: the receiver ended before the session")
 
 
@@ -165,8 +171,7 @@ async def run_link(
             opened.error = error
             hosts.cancel_scope.cancel(reason="there is no connection")
             return
-        finally:
-            opened.known.set()
+        opened.known.set()
         try:
             with link.scope:
                 await link.start.wait()

@@ -49,7 +49,7 @@ class Exchange:
     """
 
     nursery: trio.Nursery
-    scripts: tuple[Script | Exception, ...]
+    scripts: tuple[Script | BaseException, ...]
     wire_name: WireName = "memory"
     peer_of: Callable[..., Any] = openai_peer
     wires: list[Wire] = attrs.field(factory=list)
@@ -61,7 +61,7 @@ class Exchange:
         number = len(self.dialled_at)
         self.dialled_at.append(trio.current_time())
         script = self.scripts[number] if number < len(self.scripts) else OSError("refused")
-        if isinstance(script, Exception):
+        if isinstance(script, BaseException):
             raise script
         wire = make_wire(self.wire_name)
         self.wires.append(wire)
