@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..model.errors import InvalidConfig, InvalidInputShape, InvalidRequest
+from ..model.errors import InvalidConfig, InvalidInputShape, InvalidRequest, RequestTooLarge
 from ..model.open_config import RealtimeSessionOpenConfig
 from .limits import SessionLimits
 from .ports import Conversation
-from .tools import ToolSet
+from .tools import MAX_OUTPUT_BYTES, ToolSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,16 +34,19 @@ def check_text(text: Any) -> None:
 
 
 def check_sendable(text: Any, what: str) -> None:
-    """Refuse what is not a string, or one with half a surrogate pair, which no encoding has.
+    """Refuse what is no text, half a surrogate pair, and more than any model can read.
 
     Raises:
         InvalidRequest: says what was given and what is allowed.
+        RequestTooLarge: over `MAX_OUTPUT_BYTES`.
     """
     expect(text, str, what, "a string")
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"{what} cannot be sent: {error}") from None
+    if size > MAX_OUTPUT_BYTES:
+        raise RequestTooLarge(f"{what} cannot be sent", size, MAX_OUTPUT_BYTES)
 
 
 def check_count(number: Any, what: str) -> None:

@@ -360,6 +360,7 @@ class SessionCommands:
         Raises:
             ToolCallSettled: the call already has its outcome.
             InvalidRequest: no such call, or its text cannot be sent.
+            RequestTooLarge: more than 4 MiB of text.
         """
         expect(result, ToolResult, "result", "ToolResult(tool_use_id=..., content=...)")
         check_sendable(result.text_content(), "the result")
@@ -375,6 +376,7 @@ class SessionCommands:
         Raises:
             ToolCallSettled: the call already has its outcome.
             InvalidRequest: no such call, or `error` cannot be sent.
+            RequestTooLarge: more than 4 MiB.
         """
         check_sendable(error, "error")
         await self._make_room()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..model.conversation import ToolResult
     from .tools import ToolSet
+
+MAX_WORDS = 10_000  # characters of one error that a model is told
 
 current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
     "meerkat_rt_current_call", default=None
@@ -126,14 +129,17 @@ class ToolDispatch:
             with call.scope:
                 await trio.lowlevel.checkpoint_if_cancelled()  # the handler may act before its own
                 report = await self._outcome(call)
-        except BaseExceptionGroup as group:
+        except BaseException as error:
             # A handler with a nursery of its own was cancelled, and one of its tasks failed in its
-            # cleanup.  That is the call's outcome, and no error of the session's.
-            cancelled, errors = group.split(trio.Cancelled)
-            if not isinstance(errors, ExceptionGroup):
+            # cleanup; or it raises the cancellation of a scope that it has left.  That is the
+            # call's outcome, and no error of the session's.
+            cancelled, errors = _parted(error)
+            if errors is not None and not _is_outcome(errors):
                 raise
-            report = self._raised_report(call, errors)
-            if cancelled is not None:
+            ending = trio.current_effective_deadline() == -math.inf
+            if errors is not None or not ending:
+                report = self._raised_report(call, errors or error)
+            if cancelled is not None and ending:
                 raise cancelled from None
         finally:
             # Also when the whole dispatch is being torn down: the outcome is still due.
@@ -163,7 +169,7 @@ class ToolDispatch:
                 value = await value
             result = as_result(call.call_id, value)
         except BaseException as error:
-            if not isinstance(error, Exception) and not _of_asyncio(error):
+            if not _is_outcome(error):
                 raise
             return self._raised_report(call, error)
         return lambda: self._returned(result)
@@ -182,10 +188,24 @@ class ToolDispatch:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, thread_name=name)
 
 
-def _of_asyncio(error: BaseException) -> bool:
-    """A cancellation in an asyncio loop that a handler ran: no `Exception`, and nothing to Trio."""
+def _parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """The cancellations in an error, and the rest."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
+
+
+def _is_outcome(error: BaseException) -> bool:
+    """Whether an error is the handler's alone; what stops a program is not, nor is a cancellation.
+
+    A coroutine or an asyncio loop that a handler ran has errors of its own, which are nothing here.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_outcome, error.exceptions))
     asyncio = sys.modules.get("asyncio")  # where it is not loaded, none of its errors is raised
-    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+    return isinstance(error, (Exception, GeneratorExit)) or (
+        asyncio is not None and isinstance(error, asyncio.CancelledError)
+    )
 
 
 def describe(error: BaseException) -> str:
@@ -199,4 +219,6 @@ def describe(error: BaseException) -> str:
         words = str(error).encode(errors="backslashreplace").decode()
     except Exception:
         words = ""
+    if len(words) > MAX_WORDS:
+        words = f"{words[:MAX_WORDS]}... ({len(words)} characters)"
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

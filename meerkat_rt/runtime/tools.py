@@ -16,13 +16,15 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
 from ..model.conversation import JSON, TextContent, ToolDef, ToolResult
-from ..model.errors import InvalidRequest
+from ..model.errors import InvalidRequest, RequestTooLarge
 from ..turn.effects import InterruptPolicy, ToolSpec
 
 if TYPE_CHECKING:
     from ..model.open_config import RealtimeSessionOpenConfig
 
 Handler: TypeAlias = Callable[..., Any]
+
+MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of one call; a million tokens, and no context has as many
 
 
 @attrs.frozen(kw_only=True)
@@ -217,13 +219,16 @@ def as_result(call_id: str, value: Any) -> ToolResult:
     Raises:
         TypeError: the value has no JSON form.
         UnicodeEncodeError: the text has half a surrogate pair, which cannot be sent.
+        RequestTooLarge: over `MAX_OUTPUT_BYTES` of text.
     """
     if isinstance(value, ToolResult):
         result = attrs.evolve(value, tool_use_id=call_id)
     else:
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         result = ToolResult(tool_use_id=call_id, content=(TextContent(text),))
-    result.text_content().encode()
+    size = len(result.text_content().encode())
+    if size > MAX_OUTPUT_BYTES:
+        raise RequestTooLarge("the result cannot be sent", size, MAX_OUTPUT_BYTES)
     return result
 
 

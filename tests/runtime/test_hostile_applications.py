@@ -99,6 +99,8 @@ async def test_what_cannot_be_sent_is_refused_and_the_call_stays_open(autojump_c
             await m.session.submit_tool_error(call_id, "\ud83d")
         with pytest.raises(errors.InvalidRequest, match="error is None; allowed: a string"):
             await m.session.submit_tool_error(call_id, None)
+        with pytest.raises(errors.RequestTooLarge, match="5000000 bytes, limit 4194304 bytes"):
+            await m.session.submit_tool_error(call_id, "x" * 5_000_000)
         await m.session.submit_tool_result(ToolResult(tool_use_id=call_id, content="fine"))
         await take(m.session, events.ToolCallFinished)
         await trio.sleep(1)
