@@ -65,6 +65,7 @@ class OutputSide:
     __slots__ = (
         "_ctx",
         "_format",
+        "_frame",
         "_hearing",
         "_items",
         "_slot",
@@ -91,6 +92,7 @@ class OutputSide:
     def configure(self) -> None:
         """Take the rules from the settings, at first and when another connection has others."""
         self._format = self._ctx.settings.output_format
+        self._frame = self._format.frame_bytes
 
     # ---------------------------------------------------------------- responses begin
 
@@ -156,15 +158,26 @@ class OutputSide:
         )
         if part.cut:
             return
-        part.received += len(event.data)
+        data = event.data
+        if part.odd or len(data) % self._frame:
+            data = self._whole_samples(part, data)
+            if not data:
+                return
+        part.received += len(data)
         self._ctx.events.append(
             _audio_chunk(
-                RealtimeAudioChunk.of(event.data, self._format),
+                RealtimeAudioChunk.of(data, self._format),
                 event.response_id,
                 event.item_id,
                 event.content_index,
             )
         )
+
+    def _whole_samples(self, part: Part, data: bytes) -> bytes:
+        data = part.odd + data
+        end = len(data) - len(data) % self._frame
+        part.odd = data[end:]
+        return data[:end]
 
     def transcript_delta(self, event: TranscriptDelta, now: float) -> None:
         """More text of speech."""

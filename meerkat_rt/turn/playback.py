@@ -37,6 +37,7 @@ class Part:
     done: bool = False  # no more audio will come
     cut: bool = False  # what was not heard will not be
     deltas: list[str] = attrs.field(factory=list)
+    odd: bytes = b""  # the beginning of a sample, until the rest of it comes
 
     @property
     def text(self) -> str:
