@@ -181,8 +181,16 @@ class OpenAIRealtime:
             InvalidRequest: two tools have one name.
         """
         limits = limits or SessionLimits()
-        dialect = self.dialect(config)
-        _, specs = advertised(config, tools or ToolSet(), limits.tool_deadline)
+        return self._settings(self.dialect(config), config, tools or ToolSet(), limits)
+
+    def _settings(
+        self,
+        dialect: OpenAIDialect,
+        config: RealtimeSessionOpenConfig,
+        tools: ToolSet,
+        limits: SessionLimits,
+    ) -> MachineSettings:
+        _, specs = advertised(config, tools, limits.tool_deadline)
         if not specs:  # then those of the RealtimeConfig are advertised, for the application to run
             specs = tuple(
                 ToolSpec(name=tool.name, deadline=limits.tool_deadline)
@@ -212,7 +220,7 @@ class OpenAIRealtime:
         """See `meerkat_rt.open_session`."""
         tools, limits = tools or ToolSet(), limits or SessionLimits()
         dialect = self.dialect(config)
-        settings = self.settings(config, tools, limits)
+        settings = self._settings(dialect, config, tools, limits)
         definitions, _ = advertised(config, tools, limits.tool_deadline)
         async with run_session(
             dialect=dialect,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable
@@ -25,6 +26,30 @@ if TYPE_CHECKING:
 Handler: TypeAlias = Callable[..., Any]
 
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of one call; a million tokens, and no context has as many
+
+
+@attrs.frozen
+class _Schema:
+    """A schema, known by its text: `repr` also tells a tuple, which is no JSON array, from one."""
+
+    text: str
+    schema: dict[str, Any] = attrs.field(eq=False)
+
+
+@functools.lru_cache(maxsize=256)
+def _checked(given: _Schema) -> type[Validator]:
+    """The validator of a sound schema.
+
+    Kept, because the check takes milliseconds, and tools are often made anew for each session.
+
+    Raises:
+        SchemaError: it is no schema.
+    """
+    validator: type[Validator] = validator_for(
+        given.schema, default=jsonschema.Draft202012Validator
+    )
+    validator.check_schema(given.schema)
+    return validator
 
 
 @attrs.frozen(kw_only=True)
@@ -52,9 +77,8 @@ class Tool:
     @_validator.default
     def _make_validator(self) -> Validator:
         schema = dict(self.definition.input_schema)
-        validator = validator_for(schema, default=jsonschema.Draft202012Validator)
         try:
-            validator.check_schema(schema)
+            validator = _checked(_Schema(repr(schema), schema))
         except SchemaError as error:
             raise InvalidRequest(
                 f"tool {self.definition.name!r}: input_schema is not a valid JSON Schema: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -122,6 +122,17 @@ def test_what_a_model_cannot_be_told_is_refused_by_name() -> None:
             tool(function)
     with pytest.raises(InvalidRequest, match="not a valid JSON Schema"):
         Tool(definition=ToolDef(name="bad", input_schema={"type": "objekt"}), handler=lambda: None)
+
+
+def test_a_schema_that_was_sound_once_vouches_for_its_equals_alone() -> None:
+    def made(required: Any) -> Tool:
+        schema = {"type": "object", "properties": {"a": {}}, "required": required}
+        return Tool(definition=ToolDef(name="t", input_schema=schema), handler=lambda: None)
+
+    first, second = made(["a"]), made(["a"])
+    assert first.problem({}) == second.problem({}) == "'a' is a required property"
+    with pytest.raises(InvalidRequest, match="is not of type 'array'"):
+        made(("a",))
 
 
 def test_names_are_unique_within_a_set_and_together_with_the_visible_tools() -> None:
