@@ -2,8 +2,7 @@
 
 A module has `NAME`, `TITLE`, `PACKAGES` (what `setup` installs), `NOTE` (what its user gets, where
 that differs from others), and a coroutine or function `run(url, units, modality)` that returns a
-`Tally`; `modality` is "audio" or "text".  If its client can send audio, it has
-`speak(url, chunks, data, pause)` as well, and `SPEAKING`: what one call does.
+`Tally`; `modality` is "audio" or "text".
 It is imported in an environment that holds its own client and not ours.
 """
 

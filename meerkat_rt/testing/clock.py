@@ -19,6 +19,9 @@ IDLE_LOOPS = (
 )
 THREAD_PATIENCE = 1.0  # real seconds; a synced commit to a busy disk takes a tenth of that
 
+watched: trio.lowlevel.RunVar[bool] = trio.lowlevel.RunVar("watched", default=False)
+"""Whether somebody notices a deadlock of this run already, so that another watch is for nothing."""
+
 
 def virtual_clock() -> trio.testing.MockClock:
     """A clock that stands still while anything can run, then jumps to the next deadline.

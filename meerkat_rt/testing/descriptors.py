@@ -27,8 +27,11 @@ def numbers() -> frozenset[int]:
             names = os.listdir(folder)
         except OSError:
             continue
-        # Reading the directory takes a descriptor of its own, which is closed again by now.
-        return frozenset(number for number in map(int, names) if _is_open(number))
+        # Reading the directory takes a descriptor of its own, which is closed again by now: the
+        # lowest that was free, so most often the highest of all.
+        found = set(map(int, names))
+        gone = next((each for each in sorted(found, reverse=True) if not _is_open(each)), None)
+        return frozenset(found - {gone})
     return frozenset(filter(_is_open, range(_MOST_TRIED)))
 
 

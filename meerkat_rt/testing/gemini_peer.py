@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from .openai_frames import pieces
-from .scripted_peer import PATIENCE, ScriptedPeer, ScriptError, played
+from .scripted_peer import PATIENCE, ScriptedPeer, ScriptError, compact, played
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -65,7 +65,7 @@ class GeminiPeer(ScriptedPeer):
         """
         frame = self.prepare(dict(frame))
         self.sent.append(frame)
-        await self.socket.send_binary(json.dumps(frame, separators=(",", ":")).encode())
+        await self.socket.send_binary(compact(frame).encode())
 
     async def content(self, **content: Any) -> None:
         """A `serverContent` with these fields."""

@@ -6,7 +6,6 @@ them: a client that is tested against less is surprised in production.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -61,14 +60,19 @@ def default_session(model: str = DEFAULT_MODEL) -> Json:
 
 def merged(session: Mapping[str, Any], update: Mapping[str, Any]) -> Json:
     """A session configuration with an update applied: only keys that are present change."""
-    result = copy.deepcopy(dict(session))
+    result = {key: _copied(value) for key, value in {**session, **update}.items()}
     for key, value in update.items():
-        before = result.get(key)
+        before = session.get(key)
         if isinstance(value, dict) and isinstance(before, dict) and _same_type(before, value):
             result[key] = merged(before, value)
-        else:
-            result[key] = copy.deepcopy(value)
     return result
+
+
+def _copied(value: Any) -> Any:
+    """A JSON value that shares nothing with the given one; `deepcopy` takes ten times as long."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
 
 
 def _same_type(before: Json, update: Json) -> bool:

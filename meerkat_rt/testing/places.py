@@ -39,8 +39,8 @@ def is_library(path: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _in_kit(path: str) -> bool:
-    return path.startswith(_KIT_DIR)
+def _is_trios_or_the_kits(path: str) -> bool:
+    return is_trio(path) or path.startswith(_KIT_DIR)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -54,7 +54,12 @@ def shown(path: str) -> str:
 
 def task_name(task: trio.lowlevel.Task) -> str:
     """The last part of a task's name, free of memory addresses: the same in every run."""
-    name = _ADDRESS.sub("", task.name)
+    return _last_part(task.name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _last_part(name: str) -> str:
+    name = _ADDRESS.sub("", name)
     return name if name.startswith("<") else name.rpartition(".")[2]
 
 
@@ -64,7 +69,7 @@ def lines(task: trio.lowlevel.Task) -> Iterator[tuple[str, int]]:
         return  # it has exited
     for frame, line in task.iter_await_frames():
         path = frame.f_code.co_filename
-        if not is_trio(path) and not _in_kit(path):
+        if not _is_trios_or_the_kits(path):
             yield path, line
 
 
@@ -105,7 +110,7 @@ def caller() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
-        if not is_trio(path) and not _in_kit(path):
+        if not _is_trios_or_the_kits(path):
             return f"{shown(path)}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"

@@ -9,6 +9,7 @@ is the same state as "after this step", so it is not counted twice.
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,16 +17,22 @@ import trio
 import trio.testing
 
 from . import places
-from .clock import StallWatch
+from .clock import StallWatch, watched
 from .scheduler import about_to_raise, can_raise_in, raise_in, run_in_scope
 from .targets import CANCEL_TASK, RAISE_IN_TASK, Target, name_of
-from .trial import REASON
+from .trial import CANCEL, REASON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .scheduler import Schedule
     from .trial import Trial
+
+
+@functools.cache
+def _actions_on(name: str) -> tuple[str, str]:
+    """The two things that can be done to a task of a name."""
+    return str(Target(CANCEL_TASK, name)), str(Target(RAISE_IN_TASK, name))
 
 
 @attrs.frozen
@@ -44,11 +51,24 @@ class Place:
         return f"{self.action} at point {self.point}, {self.beside}{at}"
 
 
-class Probe(StallWatch):
+class _BeforeSteps(trio.abc.Instrument):
+    """The hook before a step, by itself."""
+
+    def __init__(self, look: Callable[[trio.lowlevel.Task], object]) -> None:
+        self._look = look
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._look(task)
+
+
+class Probe(trio.abc.Instrument):
     """Counts, injects and records during one run of a scenario.
 
     Trio logs an exception in a hook and drops the instrument, so the first one is kept in `error`
     for the harness to raise.
+
+    A hook costs something at each step of each run, so only the one after a step is always there:
+    batches are told of by the schedule, and `_BeforeSteps` is added where it is needed.
     """
 
     def __init__(
@@ -63,7 +83,6 @@ class Probe(StallWatch):
         thread_patience: float,
         max_steps: int,
     ) -> None:
-        super().__init__(self._stalled, patience=idle, thread_patience=thread_patience, clock=clock)
         self.trial = trial
         self.watchdog = trio.CancelScope()
         self.trace: list[str] = []
@@ -78,6 +97,12 @@ class Probe(StallWatch):
         self.deadlock: list[str] | None = None
         self.error: BaseException | None = None
         self._schedule = schedule
+        schedule.on_batch = self._on_batch
+        self._clock = clock
+        # No instrument of its own: it is told here what it needs to hear.
+        self._watch = StallWatch(
+            self._stalled, patience=idle, thread_patience=thread_patience, clock=clock
+        )
         self._max_steps = max_steps
         self._survey = survey
         self.unfired = list(inject)
@@ -87,39 +112,73 @@ class Probe(StallWatch):
         targets = (Target.of(action) for _, action in inject)
         self._wanted = {target.name for target in targets if target is not None}
         self._scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}
-        self._new_batch = True
+        self._before_steps = _BeforeSteps(self._before_step)
+        self._at_head = False  # an action waits for the first step of this batch
         self._now = -1.0
 
     # -- points ---------------------------------------------------
 
-    def _point(self, beside: str, task: trio.lowlevel.Task) -> None:
-        point = self.points
-        self.points += 1
-        if self._survey and self.trial.in_region:
-            for name in (*self.trial.actions, *self._targeted()):
-                self.eligible.setdefault(name, []).append(point)
-        if point == self._next:
-            self._fire(point, self.unfired.pop(0)[1], beside, task)
-            self._next = self.unfired[0][0] if self.unfired else -1
+    def _on_batch(self, batch: list[trio.lowlevel.Task]) -> None:
+        """The head of a batch; one without a task is a pass of the loop in which nobody ran."""
+        try:
+            if not batch:
+                self._watch.before_io_wait(0.0)
+                return
+            self._watch.before_task_step(batch[-1])
+            now = self._clock.current_time()
+            if now != self._now:
+                self._now = now
+                self.trace.append(f"time {now:.6f}")
+            if self._survey and self.trial.in_region:
+                self._note_eligible()
+            if self.points == self._next:
+                self._at_head = True  # no task is current yet, and an action may want one
+                trio.lowlevel.add_instrument(self._before_steps)
+            else:
+                self.points += 1
+        except BaseException as exc:
+            self._keep(exc)
+
+    def _before_step(self, task: trio.lowlevel.Task) -> None:
+        """A step after the head of a batch where an action waits, or while our Cancelled is due."""
+        try:
+            if self._at_head:
+                self._at_head = False
+                self._fire("before a step of", task)
+            error = about_to_raise(task)
+            if isinstance(error, trio.Cancelled) and error.reason == REASON:
+                self.delivered = self._located(task)
+            if self.delivered is not None or self.trial.injected != CANCEL:
+                trio.lowlevel.remove_instrument(self._before_steps)
+        except BaseException as exc:
+            self._keep(exc)
+
+    def _note_eligible(self) -> None:
+        for name in (*self.trial.actions, *self._targeted()):
+            self.eligible.setdefault(name, []).append(self.points)
 
     def _targeted(self) -> Iterable[str]:
         """The actions on single tasks that are possible now."""
         found: dict[str, None] = {}
         for task in self._others():
-            name = name_of(task)
-            if str(Target(CANCEL_TASK, name)) in found:
+            cancel, raises = _actions_on(name_of(task))
+            if cancel in found:
                 continue  # of several the oldest is meant
-            found[str(Target(CANCEL_TASK, name))] = None
+            found[cancel] = None
             if can_raise_in(task):
-                found[str(Target(RAISE_IN_TASK, name))] = None
+                found[raises] = None
         return found
 
     def _others(self) -> Iterator[trio.lowlevel.Task]:
         """The tasks of the region, but for the one that entered it; the oldest first."""
         return (task for task, spawned_at in self.trial.region_tasks.items() if spawned_at)
 
-    def _fire(self, point: int, name: str, beside: str, task: trio.lowlevel.Task) -> None:
+    def _fire(self, beside: str, task: trio.lowlevel.Task) -> None:
+        """Do what is to be done at this point, and count the point."""
         trial = self.trial
+        point, name = self.unfired.pop(0)
+        self.points += 1
+        self._next = self.unfired[0][0] if self.unfired else -1
         if trial.injected is None:
             trial.injected = name
             self.prefix_length = len(self.trace)
@@ -156,6 +215,10 @@ class Probe(StallWatch):
 
     # -- hooks ----------------------------------------------------
 
+    def before_run(self) -> None:
+        """Spare the run other watches."""
+        watched.set(True)
+
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Name the task, and put it down to the region if the region's code spawned it."""
         label = self._labels[task] = f"{len(self._labels)}:{places.task_name(task)}"
@@ -174,44 +237,22 @@ class Probe(StallWatch):
         self.trace.append(f"exit {self._labels[task]}")
         self.trial.region_tasks.pop(task, None)
 
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count the point at the head of a batch, and note the step."""
-        super().before_task_step(task)
-        try:
-            if self._new_batch:
-                self._new_batch = False
-                now = trio.current_time()
-                if now != self._now:
-                    self._now = now
-                    self.trace.append(f"time {now:.6f}")
-                self._point("before a step of", task)
-            self.trace.append(self._labels[task])
-            if self.trial.injected is not None and self.delivered is None:
-                self._look_for_our_cancelled(task)
-        except BaseException as exc:
-            self._keep(exc)
-
-    def _look_for_our_cancelled(self, task: trio.lowlevel.Task) -> None:
-        error = about_to_raise(task)
-        if isinstance(error, trio.Cancelled) and error.reason == REASON:
-            self.delivered = self._located(task)
-
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count the point after a step."""
+        """Note the step, and count the point after it."""
+        self.trace.append(self._labels[task])
         self.steps += 1
         if self.steps >= self._max_steps:
             self._schedule.stop(f"livelock: {self.steps} steps; {self._where_all_are()}")
         try:
-            super().after_task_step(task)
-            self._point("after a step of", task)
-        except BaseException as exc:
-            self._keep(exc)
-
-    def before_io_wait(self, timeout: float) -> None:
-        """The next step begins a batch."""
-        self._new_batch = True
-        try:
-            super().before_io_wait(timeout)
+            self._watch.after_task_step(task)
+            if self._survey and self.trial.in_region:
+                self._note_eligible()
+            if self.points == self._next:
+                self._fire("after a step of", task)
+                if self.trial.injected == CANCEL and self.delivered is None:
+                    trio.lowlevel.add_instrument(self._before_steps)
+            else:
+                self.points += 1
         except BaseException as exc:
             self._keep(exc)
 

@@ -29,6 +29,7 @@ Nothing else in this package needs anything that Trio does not document.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import random
 import sys
@@ -64,7 +65,8 @@ class Schedule:
 
     `sizes` lists the size of every numbered batch; `taken` the orders that were not FIFO;
     `diverged` tells that an explicit order did not fit its batch, so the program is not the one it
-    came from.
+    came from.  `on_batch` is called, in the run loop, with each batch, the empty ones too, once it
+    is in order; the task that runs first is the last of the list.
     """
 
     def __init__(self, *, seed: int | None = None, orders: Orders | None = None) -> None:
@@ -76,6 +78,7 @@ class Schedule:
         self.sizes: list[int] = []
         self.taken: dict[int, Order] = {}
         self.diverged = False
+        self.on_batch: Callable[[list[Any]], object] | None = None
         self._stop: str | None = None
 
     @property
@@ -100,26 +103,31 @@ class Schedule:
         """
         if self._stop is not None:
             raise HardStop(self._stop)
-        batch.reverse()  # the loop takes tasks from the end: now the oldest comes first
         size = len(batch)
-        if size < 2:
-            return
-        number = len(self.sizes)
-        self.sizes.append(size)
-        if self._random is None and number not in self._orders:
-            return
-        fifo = tuple(range(size))
+        if size > 1:
+            batch.reverse()  # the loop takes tasks from the end: now the oldest comes first
+            number = len(self.sizes)
+            self.sizes.append(size)
+            wanted = self._wanted(number, size)
+            if wanted is not None:
+                self.taken[number] = wanted
+                oldest_first = batch[::-1]
+                batch[:] = [oldest_first[i] for i in reversed(wanted)]
+        if self.on_batch is not None:
+            self.on_batch(batch)
+
+    def _wanted(self, number: int, size: int) -> Order | None:
+        """The order of a batch, if it is to depart from FIFO."""
         if self._random is not None:
-            wanted = tuple(self._random.sample(fifo, size))
-        else:
+            wanted = _drawn(self._random, size)
+        elif number in self._orders:
             wanted = self._orders[number]
-            if tuple(sorted(wanted)) != fifo:
+            if sorted(wanted) != list(range(size)):
                 self.diverged = True
-                return
-        if wanted != fifo:
-            self.taken[number] = wanted
-            oldest_first = batch[::-1]
-            batch[:] = [oldest_first[i] for i in reversed(wanted)]
+                return None
+        else:
+            return None
+        return None if wanted == _fifo(size) else wanted
 
     def random(self) -> float:
         """Trio asks for this only when it shuffles by itself."""
@@ -128,6 +136,26 @@ class Schedule:
     def uniform(self, low: float, high: float) -> float:
         """Trio asks for this to offset its system clock."""
         return low
+
+
+@functools.cache
+def _fifo(size: int) -> Order:
+    return tuple(range(size))
+
+
+def _drawn(source: random.Random, size: int) -> Order:
+    """What `source.sample(range(size), size)` gives, in half the time."""
+    bits = source.getrandbits
+    pool = list(range(size))
+    drawn: list[int] = []
+    for left in range(size, 0, -1):
+        width = left.bit_length()
+        place = bits(width)
+        while place >= left:
+            place = bits(width)
+        drawn.append(pool[place])
+        pool[place] = pool[left - 1]
+    return tuple(drawn)
 
 
 def _private(module: str, name: str) -> ModuleType:
@@ -226,7 +254,13 @@ def unwatch_channels(on_open: Callable[[OpenedChannel], object]) -> None:
 def _install_channel_hook() -> None:
     global _untracked_state
     channel = _private("trio._channel", "MemoryChannelState")
-    original: Any = channel.MemoryChannelState
+    _untracked_state = channel.MemoryChannelState
+    channel.MemoryChannelState = _tracked(_untracked_state)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _tracked(original: Any) -> Any:
+    """A class that tells the listeners of each of its instances; made once, not for each run."""
     probe = original(1)
     for name in ("open_send_channels", "open_receive_channels"):
         if not hasattr(probe, name):
@@ -244,8 +278,7 @@ def _install_channel_hook() -> None:
             for listener in _channel_listeners:
                 listener(opened)
 
-    _untracked_state = original
-    channel.MemoryChannelState = TrackedState  # type: ignore[attr-defined]
+    return TrackedState
 
 
 _TRIO_DIR = trio.__file__.rpartition("__init__")[0]

@@ -26,7 +26,7 @@ import attrs
 import trio
 
 from . import places
-from .clock import StallWatch
+from .clock import StallWatch, watched
 from .faults import Faults
 from .websocket_peer import ClientGone, CloseFrame, WebSocketPeer
 from .wires import WireStream
@@ -41,6 +41,9 @@ STALL_PATIENCE = 1.0  # real seconds of everybody waiting for ever, under a virt
 FINISH_WITHIN = 5.0  # virtual seconds that a script has to end in, once the test's block has
 _SHOWN_FRAMES = 6
 _SHOWN_STRING = 60
+
+compact = json.JSONEncoder(separators=(",", ":")).encode
+"""A frame as text, as short as JSON can be."""
 
 
 class ScriptError(AssertionError):
@@ -299,7 +302,7 @@ class ScriptedPeer:
         """
         frame = self.prepare(dict(frame))
         self.sent.append(frame)
-        text = json.dumps(frame, separators=(",", ":"))
+        text = compact(frame)
         await self.faults.deliver(self.frame_type(frame), text)
 
     def prepare(self, frame: Frame) -> Frame:
@@ -371,8 +374,9 @@ async def played(
         await stalled.wait()
         raise ScriptError("every task waits for ever:\n" + "\n".join(f"  {w}" for w in waiters))
 
-    watch = StallWatch(on_stall, patience=STALL_PATIENCE)
-    trio.lowlevel.add_instrument(watch)
+    watch = None if watched.get() else StallWatch(on_stall, patience=STALL_PATIENCE)
+    if watch is not None:
+        trio.lowlevel.add_instrument(watch)
     try:
         async with trio.open_nursery() as nursery:
             try:
@@ -403,8 +407,9 @@ async def played(
             only.__context__ = context
             del only, context
     finally:
-        with contextlib.suppress(KeyError):  # Trio drops an instrument that has failed
-            trio.lowlevel.remove_instrument(watch)
+        if watch is not None:
+            with contextlib.suppress(KeyError):  # Trio drops an instrument that has failed
+                trio.lowlevel.remove_instrument(watch)
 
 
 def _doing(nursery: trio.Nursery) -> str:

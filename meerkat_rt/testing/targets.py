@@ -7,6 +7,7 @@ name may be a pattern: ``cancel(*)`` is each task in turn, ``raise(tool *)`` eac
 
 from __future__ import annotations
 
+import functools
 import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -49,7 +50,12 @@ class Target:
 
 def name_of(task: trio.lowlevel.Task) -> str:
     """The name by which a task is chosen."""
-    return NOT_IN_RECIPES.sub("_", places.task_name(task))
+    return _in_recipes(places.task_name(task))
+
+
+@functools.lru_cache(maxsize=4096)
+def _in_recipes(name: str) -> str:
+    return NOT_IN_RECIPES.sub("_", name)
 
 
 def expanded(

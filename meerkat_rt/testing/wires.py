@@ -12,17 +12,13 @@ The faults are verbs of `Wire`, synchronous so that a sweep can use them as acti
 
 from __future__ import annotations
 
-import contextlib
 import math
 import operator
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import attrs
 import trio
 import trio.abc
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WireName = Literal["memory", "lockstep", "tearing"]
 
@@ -116,15 +112,11 @@ class WireStream(trio.abc.HalfCloseableStream):
         self._sending = False
         self._receiving = False
 
-    @contextlib.contextmanager
-    def _alone_sending(self) -> Iterator[None]:
+    def _begin_sending(self) -> None:
+        # No context manager: most of what a run under a sweep does goes through here.
         if self._sending:
             raise trio.BusyResourceError("another task is writing to this stream")
         self._sending = True
-        try:
-            yield
-        finally:
-            self._sending = False
 
     def _check_open(self) -> None:
         if self._closed:
@@ -138,7 +130,8 @@ class WireStream(trio.abc.HalfCloseableStream):
             ClosedResourceError: this end was closed, or has sent its end of file.
             BusyResourceError: another task is writing.
         """
-        with self._alone_sending():
+        self._begin_sending()
+        try:
             self._check_open()
             if self._out.ended:
                 raise trio.ClosedResourceError("this end of the wire has sent its end of file")
@@ -148,6 +141,8 @@ class WireStream(trio.abc.HalfCloseableStream):
             await self._write(memoryview(bytes(data)))
             if self._kind == "lockstep":
                 await self._all_read()
+        finally:
+            self._sending = False
 
     async def _all_read(self) -> None:
         out = self._out
@@ -178,7 +173,8 @@ class WireStream(trio.abc.HalfCloseableStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room.  A checkpoint, cancel-safe.  Raises like `send_all`."""
-        with self._alone_sending():
+        self._begin_sending()
+        try:
             await trio.lowlevel.checkpoint()
             while True:
                 self._check_open()
@@ -186,13 +182,18 @@ class WireStream(trio.abc.HalfCloseableStream):
                 if len(self._out.waiting) < self._out.capacity:
                     return
                 await self._out.room()
+        finally:
+            self._sending = False
 
     async def send_eof(self) -> None:
         """Say that nothing more will be written.  A checkpoint.  Raises like `send_all`."""
-        with self._alone_sending():
+        self._begin_sending()
+        try:
             self._check_open()
             await trio.lowlevel.checkpoint()
             self.end()
+        finally:
+            self._sending = False
 
     async def wait_read(self) -> None:
         """Wait until the other end has read all that was written, or is gone.  Cancel-safe."""

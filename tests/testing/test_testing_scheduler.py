@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import random
 
 import pytest
 import trio
@@ -175,6 +176,23 @@ def test_a_seed_is_one_order_and_its_log_replays_it():
     assert spawn_order(Schedule(seed=11)) == order
     assert spawn_order(Schedule(seed=12)) != order
     assert spawn_order(Schedule(orders=seeded.taken)) == order
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 30])
+def test_a_drawn_order_is_a_sample_of_the_generator(size):
+    for seed in range(20):
+        ours, theirs = random.Random(seed), random.Random(seed)
+        assert scheduler._drawn(ours, size) == tuple(theirs.sample(range(size), size))
+        assert ours.getstate() == theirs.getstate()
+
+
+def test_the_batches_are_told_in_the_order_in_which_they_run_and_the_empty_ones_too():
+    told = []
+    schedule = Schedule(orders={0: (2, 0, 1)})
+    schedule.on_batch = lambda batch: told.append(list(batch))
+    for batch in (["a", "b", "c"], [], ["d"]):
+        schedule.shuffle(batch)
+    assert told == [["b", "a", "c"], [], ["d"]]  # the loop takes the last one first
 
 
 def test_only_departures_are_logged():
