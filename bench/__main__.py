@@ -40,20 +40,43 @@ QUICK = ("text", "mix", "audio-8k")
 
 @attrs.frozen(kw_only=True)
 class Thoroughness:
-    """How much is measured.  `seconds`: CPU of one measurement; `turn`: seconds of a paced one."""
+    """How much is measured.
+
+    `repetitions` of `seconds` of CPU for each subject and workload; `rounds` of the scenarios
+    `paced`, each of `turn` seconds; `spoken` times each of the `manners` of sending speech; and
+    `growth` times each of the lengths.
+    """
 
     repetitions: int
     seconds: float
     paced: tuple[str, ...]
     rounds: int
     turn: float
+    manners: tuple[str, ...]
+    spoken: int
     growth: int
 
 
 LAYER_ROUNDS = 5
-BRIEF = Thoroughness(repetitions=5, seconds=0.1, paced=pacing.QUICK, rounds=5, turn=0.4, growth=2)
+BRIEF = Thoroughness(
+    repetitions=5,
+    seconds=0.1,
+    paced=pacing.QUICK,
+    rounds=5,
+    turn=0.4,
+    manners=outbound.QUICK,
+    spoken=3,
+    growth=2,
+)
 WHOLE = Thoroughness(
-    repetitions=9, seconds=0.2, paced=tuple(pacing.SCENARIOS), rounds=11, turn=0.8, growth=5
+    repetitions=9,
+    seconds=0.2,
+    paced=tuple(pacing.SCENARIOS),
+    rounds=11,
+    turn=0.8,
+    manners=tuple(outbound.SPEECH),
+    spoken=5,
+    growth=5,
 )
 
 
@@ -138,7 +161,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         throughput.steps(names, where, much.repetitions)
         + len(layered) * LAYER_ROUNDS
         + growth.STEPS
-        + outbound.STEPS
+        + len(much.manners)
         + len(much.paced)
         + 1
     )
@@ -151,7 +174,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
             for name in layered
         }
         grown = growth.run(where, repetitions=much.growth, quick=quick, step=step)
-        spoken = outbound.run(where, repetitions=much.growth, step=step)
+        spoken = outbound.run(where, repetitions=much.spoken, step=step, manners=much.manners)
         paced = pacing.run(
             where, names=much.paced, rounds=much.rounds, seconds=much.turn, step=step
         )
@@ -174,6 +197,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         },
         "versions": found.versions,
         "missing": found.missing,
+        "speaking": {each.name: report.note_of(each.module, "SPEAKING") for each in peers.SUBJECTS},
         "notes": {subject.name: report.note_of(subject.module) for subject in peers.SUBJECTS},
         "layers": alone,
         "growth": grown,

@@ -1,6 +1,7 @@
 """Microphone audio on its way out: CPU of the client, a chunk.
 
 From the application's call to the frame on the wire; until the server has confirmed all of it.
+What a call has done when it returns differs; see `SPEAKING` of each subject.
 """
 
 from __future__ import annotations
@@ -9,38 +10,78 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import attrs
+
 from .peers import SUBJECTS
 from .server import serving
 from .throughput import Throughput, WorkerFailed, started
-from .workloads import WORKLOADS
+from .workloads import receipt
 
-LENGTHS = {"20 ms": 960, "100 ms": 4800, "200 ms": 9600}  # bytes of PCM at 24 kHz
-CHUNKS = 400  # a measurement: fewer than a microphone's lane holds while the server reads
-ASKED = frozenset({"meerkat", "meerkat-trio-websocket", "openai", "openai-agents"})
-STEPS = len(LENGTHS)
+ASKED = frozenset(
+    {
+        "meerkat",
+        "meerkat-trio-websocket",
+        "openai",
+        "openai-agents",
+        "livekit",
+        "pydantic-ai",
+        "pipecat",
+    }
+)
 
 Found = dict[str, dict[str, list[float]]]
-"""CPU microseconds a chunk, by its length and subject."""
+"""CPU microseconds a chunk, by the manner of speaking and subject."""
 
 
-def run(where: Path, *, repetitions: int, step: Callable[[str], None]) -> Found:
-    """Every length, every subject in turn, `repetitions` times."""
+@attrs.frozen
+class Speech:
+    """Bytes of PCM in a chunk (24 kHz), seconds between two calls, and chunks of a measurement.
+
+    Those are fewer than a microphone's lane holds while the server reads.
+    """
+
+    size: int
+    pause: float = 0.0
+    chunks: int = 400
+
+
+LIVE = "20 ms, live"
+SPEECH = {
+    LIVE: Speech(
+        960, pause=0.002, chunks=120
+    ),  # a microphone is slower, and the wait costs the same
+    "20 ms": Speech(960),
+    "100 ms": Speech(4800),
+    "200 ms": Speech(9600),
+}
+QUICK = (LIVE, "20 ms")
+
+
+def run(
+    where: Path,
+    *,
+    repetitions: int,
+    step: Callable[[str], None],
+    manners: tuple[str, ...] = tuple(SPEECH),
+) -> Found:
+    """Each manner of speaking, every subject in turn, `repetitions` times."""
     found: Found = {}
     with ExitStack() as stack:
         asked = [subject for subject in SUBJECTS if subject.name in ASKED]
         ready = dict(started(asked, where, Throughput(), stack, None))
-        for length, size in LENGTHS.items():
-            step(f"microphone: {length}")
+        url = stack.enter_context(serving(receipt()))
+        for manner in manners:
+            speech = SPEECH[manner]
+            step(f"microphone: {manner}")
             row: dict[str, list[float]] = {name: [] for name in ready}
-            with serving(WORKLOADS["text"]) as url:
-                for repetition in range(repetitions + 1):
-                    for name in list(ready):
-                        try:
-                            answer = ready[name].speak(url, CHUNKS, size)
-                        except WorkerFailed:
-                            del ready[name]
-                            continue
-                        if repetition:  # the first warms up
-                            row[name].append(answer["cpu"] / CHUNKS * 1e6)
-            found[length] = {name: values for name, values in row.items() if values}
+            for repetition in range(repetitions + 1):
+                for name in list(ready):
+                    try:
+                        answer = ready[name].speak(url, speech.chunks, speech.size, speech.pause)
+                    except WorkerFailed:
+                        del ready[name]
+                        continue
+                    if repetition:  # the first warms up
+                        row[name].append(answer["cpu"] / speech.chunks * 1e6)
+            found[manner] = {name: values for name, values in row.items() if values}
     return found

@@ -160,12 +160,8 @@ def growth(results: Results) -> str:
 
 def costs(results: Results) -> str:
     """Microphone audio, and what a session costs besides events."""
-    found = results["outbound"]
-    rows = [
-        [name, *(str(spread(row[name])) if name in row else "-" for row in found.values())]
-        for name in dict.fromkeys(name for row in found.values() for name in row)
-    ]
-    spoken = _table(["microphone audio, CPU us/chunk", *found], rows)
+    head = ["microphone audio, CPU us/chunk", *results["outbound"], "how"]
+    spoken = _table(head, report.outbound_rows(results))
     rows = [
         [name, ", ".join(f"{key} {value:,.4g}" for key, value in found.items())]
         for name, found in results["costs"].items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,13 +160,20 @@ def outbound(console: Console, results: Results) -> None:
     """Microphone audio on its way out."""
     table = Table(title="Microphone audio, CPU us/chunk", title_justify="left")
     table.add_column("subject")
+    for manner in results["outbound"]:
+        table.add_column(manner, justify="right")
+    table.add_column("how")
+    for row in outbound_rows(results):
+        table.add_row(*row)
+    console.print(table)
+
+
+def outbound_rows(results: Results) -> Iterator[list[str]]:
+    """Subject, what a chunk costs it in each manner of speaking, and what a call does."""
     found = results["outbound"]
-    for length in found:
-        table.add_column(length, justify="right")
     for subject in dict.fromkeys(name for row in found.values() for name in row):
         cells = [str(spread(row[subject])) if subject in row else "-" for row in found.values()]
-        table.add_row(subject, *cells)
-    console.print(table)
+        yield [subject, *cells, results["speaking"].get(subject, "")]
 
 
 def targets(console: Console, found: list[Target]) -> None:
@@ -205,10 +211,10 @@ def compare(console: Console, old: Path, new: Path) -> None:
     console.print(table)
 
 
-def note_of(module: str) -> str:
-    """The note of a subject of ours; those of others are read without importing them."""
+def note_of(module: str, name: str = "NOTE") -> str:
+    """What a subject's module says of itself under that name; read without importing it."""
     path = Path(__file__).parent / "subjects" / f"{module}.py"
     for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("NOTE = "):
-            return line.removeprefix("NOTE = ").strip('"')
-    return str(getattr(importlib.import_module(f"bench.subjects.{module}"), "NOTE", ""))
+        if line.startswith(f"{name} = "):
+            return line.removeprefix(f"{name} = ").strip('"')
+    return ""

@@ -90,13 +90,13 @@ class Worker:
                 raise WorkerFailed(f"delivered {answer[what]} of {units * each} of the {what}")
         return answer
 
-    def speak(self, url: str, chunks: int, size: int) -> dict[str, Any]:
-        """Have it send that many chunks of microphone audio.
+    def speak(self, url: str, chunks: int, size: int, pause: float) -> dict[str, Any]:
+        """Have it send that many chunks of microphone audio, with a pause behind each.
 
         Raises:
             WorkerFailed: it could not.
         """
-        order = {"url": url, "units": chunks, "responses": 1, "speak": size}
+        order = {"url": url, "units": chunks, "responses": 1, "speak": size, "pause": pause}
         return self._asked({**order, "timeout": PROBE_TIMEOUT})
 
     def _asked(self, order: dict[str, Any]) -> dict[str, Any]:

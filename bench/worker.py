@@ -30,7 +30,9 @@ def main() -> None:
         Tally.responses_of_a_unit = order["responses"]
         try:
             if "speak" in order:
-                tally = subject.speak(order["url"], order["units"], bytes(order["speak"]))
+                tally = subject.speak(
+                    order["url"], order["units"], bytes(order["speak"]), order["pause"]
+                )
             else:
                 tally = subject.run(order["url"], order["units"], order["modality"])
             if asyncio.iscoroutine(tally):

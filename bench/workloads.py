@@ -110,6 +110,12 @@ def short_answer() -> Workload:
     return _answers("20 deltas", "a turn", [(TRANSCRIPT, frames.WORDS)], deltas=20)
 
 
+def receipt() -> Workload:
+    """A response that says nothing: what was sent has arrived."""
+    created, *_, done = frames.answer([(TRANSCRIPT, "")])
+    return _workload("receipt", "an answer of two frames", [created, done])
+
+
 MIX = [
     (TRANSCRIPT, " the"),
     (AUDIO, frames.speech(8192)),

@@ -2,7 +2,8 @@
 
 A module has `NAME`, `TITLE`, `PACKAGES` (what `setup` installs), `NOTE` (what its user gets, where
 that differs from others), and a coroutine or function `run(url, units, modality)` that returns a
-`Tally`; `modality` is "audio" or "text".
+`Tally`; `modality` is "audio" or "text".  If its client can send audio, it has
+`speak(url, chunks, data, pause)` as well, and `SPEAKING`: what one call does.
 It is imported in an environment that holds its own client and not ours.
 """
 

@@ -21,6 +21,7 @@ NAME = "meerkat"
 TITLE = "meerkat-rt"
 PACKAGES = ("meerkat-rt", "trio", "websockets", "msgspec")
 NOTE = "a typed event; audio decoded; keeps the canonical transcript and what was heard"
+SPEAKING = "a bounded lane that ages audio and that an interruption overtakes; a task writes"
 
 
 def run(url: str, units: int, modality: str, **options) -> Tally:
@@ -57,12 +58,12 @@ async def receive(url: str, units: int, modality: str, options: dict) -> Tally:
     return tally
 
 
-def speak(url: str, chunks: int, data: bytes, connector: str = "websockets") -> Tally:
+def speak(url: str, chunks: int, data: bytes, pause: float, connector: str = "websockets") -> Tally:
     """Send that much speech, a chunk a call."""
-    return trio.run(_speak, url, chunks, data, connector)
+    return trio.run(_speak, url, chunks, data, pause, connector)
 
 
-async def _speak(url: str, chunks: int, data: bytes, connector: str) -> Tally:
+async def _speak(url: str, chunks: int, data: bytes, pause: float, connector: str) -> Tally:
     tally = Tally(1)
     provider = OpenAIRealtime(api_key="bench", base_url=url, connector=connector)
     config = RealtimeSessionOpenConfig(
@@ -73,6 +74,8 @@ async def _speak(url: str, chunks: int, data: bytes, connector: str) -> Tally:
         for _ in range(chunks):
             if await session.send_audio(data):
                 raise RuntimeError("the microphone's lane dropped audio")
+            if pause:
+                await trio.sleep(pause)
         await session.commit_audio()
         async for event in session:
             if isinstance(event, events.TurnCommitted):

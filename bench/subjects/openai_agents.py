@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from agents import set_tracing_disabled
 from agents.realtime import RealtimeAgent, RealtimeRunner
 
@@ -11,6 +13,7 @@ NAME = "openai-agents"
 TITLE = "openai-agents, RealtimeSession"
 PACKAGES = ("openai-agents",)
 NOTE = "session events beside the model's own; audio decoded; keeps a history"
+SPEAKING = "the call writes to the socket itself, and does not yield while the kernel takes it"
 
 set_tracing_disabled(True)
 
@@ -45,7 +48,7 @@ async def run(url: str, units: int, modality: str) -> Tally:
     return tally
 
 
-async def speak(url: str, chunks: int, data: bytes) -> Tally:
+async def speak(url: str, chunks: int, data: bytes, pause: float) -> Tally:
     """Send that much speech, a chunk a call."""
     tally = Tally(1)
     runner = RealtimeRunner(RealtimeAgent(name="bench", instructions="Answer."))
@@ -54,6 +57,8 @@ async def speak(url: str, chunks: int, data: bytes) -> Tally:
         tally.start()
         for number in range(chunks):
             await session.send_audio(data, commit=number == chunks - 1)
+            if pause:
+                await asyncio.sleep(pause)
         async for event in session:
             if event.type == "raw_model_event":
                 inner = event.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 from openai import AsyncOpenAI
@@ -12,6 +13,7 @@ NAME = "openai"
 TITLE = "openai, AsyncRealtimeConnection"
 PACKAGES = ("openai[realtime]",)
 NOTE = "a typed model a frame; audio stays base64; keeps no history"
+SPEAKING = "the caller encodes base64; the call writes to the socket itself"
 
 
 async def run(url: str, units: int, modality: str) -> Tally:
@@ -36,7 +38,7 @@ async def run(url: str, units: int, modality: str) -> Tally:
     return tally
 
 
-async def speak(url: str, chunks: int, data: bytes) -> Tally:
+async def speak(url: str, chunks: int, data: bytes, pause: float) -> Tally:
     """Send that much speech, a chunk a call."""
     tally = Tally(1)
     client = AsyncOpenAI(api_key="bench", websocket_base_url=url.removesuffix("/realtime"))
@@ -44,6 +46,8 @@ async def speak(url: str, chunks: int, data: bytes) -> Tally:
         tally.start()
         for _ in range(chunks):
             await connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
+            if pause:
+                await asyncio.sleep(pause)
         await connection.input_audio_buffer.commit()
         async for event in connection:
             if event.type == "input_audio_buffer.committed":

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from loguru import logger
 from pipecat.frames.frames import (
     EndFrame,
+    InputAudioRawFrame,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMTextFrame,
+    StartFrame,
     TTSAudioRawFrame,
+    UserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.runner import PipelineRunner
@@ -27,6 +32,7 @@ NAME = "pipecat"
 TITLE = "pipecat-ai, OpenAIRealtimeLLMService"
 PACKAGES = ("pipecat-ai[openai]",)
 NOTE = "frames through a pipeline of one service and one sink; audio decoded"
+SPEAKING = "a frame through the pipeline, of which a task writes; keeps half a second of audio"
 
 logger.remove()
 logger.add(sys.stderr, level="ERROR")
@@ -37,12 +43,15 @@ class Sink(FrameProcessor):
 
     def __init__(self, tally: Tally, done: asyncio.Event) -> None:
         super().__init__()
+        self.connected = asyncio.Event()
         self._tally = tally
         self._done = done
 
     async def process_frame(self, frame, direction) -> None:
         await super().process_frame(frame, direction)
-        if isinstance(frame, TTSAudioRawFrame):
+        if isinstance(frame, StartFrame):
+            self.connected.set()  # the service has passed it on behind its own start
+        elif isinstance(frame, TTSAudioRawFrame):
             self._tally.audio += len(frame.audio)
         elif isinstance(frame, LLMTextFrame):
             self._tally.text += len(frame.text)
@@ -51,27 +60,52 @@ class Sink(FrameProcessor):
         await self.push_frame(frame, direction)
 
 
-async def run(url: str, units: int, modality: str) -> Tally:
-    """Receive that many units."""
-    tally, done = Tally(units), asyncio.Event()
+@asynccontextmanager
+async def pipeline(
+    url: str, units: int, tally: Tally, done: asyncio.Event, **properties
+) -> AsyncIterator[PipelineTask]:
+    """The service and the application, running."""
     service = OpenAIRealtimeLLMService(
         api_key="bench",
         base_url=url,
         settings=OpenAIRealtimeLLMService.Settings(
             model=f"bench-{units}",
-            session_properties=events.SessionProperties(output_modalities=[modality]),
+            session_properties=events.SessionProperties(**properties),
         ),
     )
+    sink = Sink(tally, done)
     task = PipelineTask(
-        Pipeline([service, Sink(tally, done)]),
+        Pipeline([service, sink]),
         params=PipelineParams(enable_metrics=False),
         cancel_on_idle_timeout=False,
     )
     running = asyncio.create_task(PipelineRunner(handle_sigint=False).run(task))
-    await asyncio.sleep(0.5)  # it connects in the background
-    tally.start()
-    await task.queue_frame(LLMContextFrame(LLMContext([{"role": "user", "content": "hello"}])))
-    await done.wait()
+    await sink.connected.wait()
+    yield task
     await task.queue_frame(EndFrame())
     await running
+
+
+async def run(url: str, units: int, modality: str) -> Tally:
+    """Receive that many units."""
+    tally, done = Tally(units), asyncio.Event()
+    async with pipeline(url, units, tally, done, output_modalities=[modality]) as task:
+        tally.start()
+        await task.queue_frame(LLMContextFrame(LLMContext([{"role": "user", "content": "hello"}])))
+        await done.wait()
+    return tally
+
+
+async def speak(url: str, chunks: int, data: bytes, pause: float) -> Tally:
+    """Send that much speech, a chunk a call; an answer of two frames tells that it is there."""
+    tally, done = Tally(1), asyncio.Event()
+    manual = events.AudioConfiguration(input=events.AudioInput(turn_detection=False))
+    async with pipeline(url, 1, tally, done, audio=manual) as task:
+        tally.start()
+        for _ in range(chunks):
+            await task.queue_frame(InputAudioRawFrame(data, sample_rate=24000, num_channels=1))
+            if pause:
+                await asyncio.sleep(pause)
+        await task.queue_frame(UserStoppedSpeakingFrame())
+        await done.wait()
     return tally

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pydantic_ai import Agent
 from pydantic_ai.messages import PartDeltaEvent, SpeechPartDelta, TextPartDelta
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -14,6 +16,7 @@ NAME = "pydantic-ai"
 TITLE = "pydantic-ai, RealtimeSession"
 PACKAGES = ("pydantic-ai-slim[openai,realtime]",)
 NOTE = "part events; audio decoded; keeps a history; drops the oldest of 512 waiting events"
+SPEAKING = "the call writes to the socket itself, under a lock; counts what the turn holds"
 
 
 async def get_weather(city: str) -> str:
@@ -49,3 +52,25 @@ async def run(url: str, units: int, modality: str) -> Tally:
             elif isinstance(event, RealtimeTurnCompleteEvent) and tally.response():
                 break
     return tally
+
+
+async def speak(url: str, chunks: int, data: bytes, pause: float) -> Tally:
+    """Send that much speech, a chunk a call; an answer of two frames tells that it is there."""
+    tally = Tally(1)
+    provider = OpenAIProvider(
+        base_url=url.replace("ws", "http", 1).removesuffix("/realtime"), api_key="bench"
+    )
+    model = OpenAIRealtimeModel("bench-1", provider=provider, settings={"turn_detection": False})
+    async with Agent().realtime(model).session() as session:
+        tally.start()
+        for _ in range(chunks):
+            await session.send_audio(data)
+            if pause:
+                await asyncio.sleep(pause)
+        await session.commit_audio()
+        await session.create_response()
+        async for event in session:
+            if isinstance(event, RealtimeTurnCompleteEvent):
+                tally.stop()
+                return tally
+    raise RuntimeError("the session ended first")

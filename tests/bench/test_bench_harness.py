@@ -183,6 +183,7 @@ def whole() -> dict[str, object]:
         "versions": {"openai": {"openai": "3"}},
         "missing": {"pipecat": "not installed"},
         "notes": {"openai": "typed"},
+        "speaking": {"meerkat": "a lane"},
         "layers": {"mix": {name: [0.5] * 3 for name in (*layers.LAYERS, "calibration")}},
         "growth": {
             axis: {"meerkat": {"10": three, "100": three}} for axis in ("answer", "conversation")
@@ -211,6 +212,7 @@ def test_a_run_goes_into_the_documents(
     assert readme.count("2026-01-01 on a machine") == 1
     assert "| openai | 243,902 (1.00x) |" in readme
     assert "| broken | TimeoutError |" in room
+    assert "| meerkat | 4.1 ±1% | a lane |" in room
     assert "Missing: pipecat: not installed." in room
     assert "100 x 50/s: cpu against transport" in room
     for picture in files[:3]:
@@ -325,8 +327,13 @@ def test_a_paced_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_microphone_audio_arrives(tmp_path: Path) -> None:
     found = outbound.run(tmp_path, repetitions=1, step=lambda _: None)
-    assert found.keys() == set(outbound.LENGTHS)
+    assert found.keys() == set(outbound.SPEECH) >= set(outbound.QUICK)
     assert all(row["meerkat"][0] > 0 for row in found.values())
+
+
+def test_everybody_who_sends_audio_says_what_a_call_does() -> None:
+    speaking = {each.name for each in peers.SUBJECTS if report.note_of(each.module, "SPEAKING")}
+    assert speaking == outbound.ASKED
 
 
 def test_the_recorded_conversation_is_a_whole_one() -> None:
