@@ -27,6 +27,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from . import frames
+from .subjects import LAST_WORD
 from .workloads import Workload
 
 _MODEL = re.compile(r"bench-(\d+)(?:-([a-z]+))?")
@@ -129,6 +130,7 @@ class _Burst:
         self._blob = b""
         self._ends: list[int] = [0]  # where each unit ends
         self._lock = threading.Lock()
+        self._answers = 0  # to requests beyond the first of a connection
 
     def prepare(self, units: int) -> None:
         """Have the frames of that many units ready."""
@@ -144,10 +146,19 @@ class _Burst:
             self._blob = b"".join(framed)
 
     def serve(self, client: _Client) -> None:
-        """Answer a connection until it ends."""
+        """Answer a connection until it ends.
+
+        The first request is answered with what was asked for; whoever asks for more, such as a
+        client that has called the tools itself, gets the last word.
+        """
+        begun = False
         while (request := client.until_response()) is not None:
-            blob = memoryview(self._blob)[: self._ends[client.units]]
             metadata = (request.get("response") or {}).get("metadata")
+            if begun:
+                client.sock.sendall(b"".join(map(_framed, self._last_word(metadata))))
+                continue
+            begun = True
+            blob = memoryview(self._blob)[: self._ends[client.units]]
             if metadata:
                 # Clients know their own response by what they wrote into it.
                 for message in self._workload.messages(1):
@@ -160,6 +171,18 @@ class _Burst:
                     client.sock.sendall(_framed(frames.dump(first)))
                     break
             client.sock.sendall(blob)
+
+    def _last_word(self, metadata: frames.Frame | None) -> list[bytes]:
+        self._answers += 1
+        kind = frames.TRANSCRIPT if self._workload.modality == "audio" else frames.TEXT
+        number = b"99%010d" % self._answers  # no unit's
+        messages = []
+        for index, frame in enumerate(frames.answer([(kind, LAST_WORD)], metadata=metadata)):
+            text = frames.dump(frame).replace(b"@EVENT@", b"%s_%d" % (number, index))
+            for placeholder in (b"@RESPONSE@", b"@ITEM@", b"@PREVIOUS@"):
+                text = text.replace(placeholder, number)
+            messages.append(text)
+        return messages
 
 
 class _Paced:

@@ -81,6 +81,7 @@ class Worker:
             "url": url,
             "units": units,
             "responses": workload.responses,
+            "parts": workload.parts,
             "modality": workload.modality,
             "timeout": timeout,
         }
@@ -96,7 +97,14 @@ class Worker:
         Raises:
             WorkerFailed: it could not.
         """
-        order = {"url": url, "units": chunks, "responses": 1, "speak": size, "pause": pause}
+        order = {
+            "url": url,
+            "units": chunks,
+            "responses": 1,
+            "parts": 1,
+            "speak": size,
+            "pause": pause,
+        }
         return self._asked({**order, "timeout": PROBE_TIMEOUT})
 
     def _asked(self, order: dict[str, Any]) -> dict[str, Any]:

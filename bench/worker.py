@@ -28,6 +28,7 @@ def main() -> None:
         order = json.loads(line)
         gc.collect()
         Tally.responses_of_a_unit = order["responses"]
+        Tally.parts_of_a_unit = order["parts"]
         try:
             if "speak" in order:
                 tally = subject.speak(

@@ -46,6 +46,11 @@ class Workload:
         """Bytes of a unit, without WebSocket headers."""
         return sum(map(len, self.unit))
 
+    @property
+    def parts(self) -> int:
+        """Messages and tool calls of the model's in a unit."""
+        return sum(b'"response.output_item.done"' in frame[:60] for frame in self.unit)
+
     def messages(self, units: int) -> Iterator[bytes]:
         """The frames of that many units, each with ids of its own."""
         number = itertools.count()

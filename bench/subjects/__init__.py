@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import time
 
+LAST_WORD = "That is all."  # what the server answers to requests beyond the first
+
 
 class Tally:
     """What the user of a client received, and what receiving it cost.
@@ -19,10 +21,12 @@ class Tally:
     """
 
     responses_of_a_unit = 1
+    parts_of_a_unit = 1  # messages and tool calls
 
     def __init__(self, units: int) -> None:
         self.expected = units * self.responses_of_a_unit
         self.responses = 0
+        self.expected_parts = units * self.parts_of_a_unit
         self.text: int | None = 0
         self.audio: int | None = 0
         self.cpu = 0.0

@@ -30,9 +30,16 @@ async def run(url: str, units: int, modality: str) -> Tally:
         async for frame in stream:
             tally.audio += len(frame.data) * 2
 
-    async def consume(generation) -> None:
-        async for message in generation.message_stream:
+    async def messages(stream) -> None:
+        async for message in stream:
             await asyncio.gather(text(message.text_stream), audio(message.audio_stream))
+
+    async def calls(stream) -> None:
+        async for _ in stream:
+            pass
+
+    async def consume(generation) -> None:
+        await asyncio.gather(messages(generation.message_stream), calls(generation.function_stream))
         if tally.response():
             done.set()
 

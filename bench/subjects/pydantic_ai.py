@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 
 from pydantic_ai import Agent
-from pydantic_ai.messages import PartDeltaEvent, SpeechPartDelta, TextPartDelta
+from pydantic_ai.messages import (
+    FunctionToolResultEvent,
+    PartDeltaEvent,
+    PartEndEvent,
+    SpeechPart,
+    SpeechPartDelta,
+    TextPart,
+    TextPartDelta,
+)
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.realtime import RealtimeTurnCompleteEvent
 from pydantic_ai.realtime.openai import OpenAIRealtimeModel
 
-from . import Tally
+from . import LAST_WORD, Tally
 
 NAME = "pydantic-ai"
 TITLE = "pydantic-ai, RealtimeSession"
 PACKAGES = ("pydantic-ai-slim[openai,realtime]",)
-NOTE = "part events; audio decoded; keeps a history; drops the oldest of 512 waiting events"
+NOTE = "part events; audio decoded; keeps a history; calls tools; drops the oldest of 512"
 SPEAKING = "the call writes to the socket itself, under a lock; counts what the turn holds"
 
 
@@ -30,8 +38,14 @@ async def lookup(query: str, days: int) -> str:
 
 
 async def run(url: str, units: int, modality: str) -> Tally:
-    """Receive that many units."""
+    """Receive that many units.
+
+    Its turn is over when nothing is owed.  Where tools are called, it has run them then, sent what
+    came of them, and heard what the model says to that, which may be the server's last word; how
+    many of the responses make one turn depends on who is faster, and so they are not counted.
+    """
     tally = Tally(units)
+    parts = 0
     provider = OpenAIProvider(
         base_url=url.replace("ws", "http", 1).removesuffix("/realtime"), api_key="bench"
     )
@@ -47,9 +61,19 @@ async def run(url: str, units: int, modality: str) -> Tally:
                 if isinstance(delta, TextPartDelta):
                     tally.text += len(delta.content_delta)
                 elif isinstance(delta, SpeechPartDelta):
+                    if delta.transcript_delta == LAST_WORD:
+                        continue
                     tally.text += len(delta.transcript_delta or "")
                     tally.audio += len(delta.audio_chunk or b"")
-            elif isinstance(event, RealtimeTurnCompleteEvent) and tally.response():
+            elif isinstance(event, FunctionToolResultEvent):
+                parts += 1
+            elif isinstance(event, PartEndEvent):
+                part = event.part
+                spoken = isinstance(part, SpeechPart) and part.speaker == "assistant"
+                if (spoken and part.transcript != LAST_WORD) or isinstance(part, TextPart):
+                    parts += 1
+            elif isinstance(event, RealtimeTurnCompleteEvent) and parts >= tally.expected_parts:
+                tally.stop()
                 break
     return tally
 

@@ -19,6 +19,7 @@ from bench import (
     plot,
     publish,
     report,
+    server,
     targets,
     throughput,
     trace,
@@ -26,6 +27,7 @@ from bench import (
 from bench.__main__ import main
 from bench.peers import Subject
 from bench.server import _frame_size, _framed
+from bench.subjects import LAST_WORD
 from bench.workloads import WORKLOADS
 from meerkat_rt.providers.openai import decoding
 from meerkat_rt.turn import ports
@@ -65,10 +67,30 @@ def test_a_workload_says_what_it_carries(name: str) -> None:
     assert (text, audio) == (workload.text, workload.audio)
 
 
+@pytest.mark.parametrize(("name", "parts"), [("text", 1), ("mix", 1), ("tools", 4), ("session", 4)])
+def test_a_workload_says_of_how_many_parts_it_is(name: str, parts: int) -> None:
+    assert WORKLOADS[name].parts == parts
+
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 def test_frame_sizes(size: int) -> None:
     framed = _framed(bytes(size))
     assert _frame_size(memoryview(framed + b"more")) == len(framed)
+
+
+def test_who_asks_again_gets_the_last_word_with_what_it_asked_with() -> None:
+    service = server._Burst(WORKLOADS["tools"])
+    first, second = (service._last_word(metadata) for metadata in ({"key": "a"}, None))
+    assert json.loads(first[0])["response"]["metadata"] == {"key": "a"}
+    ids = [json.loads(message)["event_id"] for message in (*first, *second)]
+    assert len(set(ids)) == len(ids)
+    said = [
+        event.delta
+        for message in first
+        for event in decoding.decode(message)
+        if isinstance(event, ports.TranscriptDelta)
+    ]
+    assert said == [LAST_WORD]
 
 
 OURS = Subject("meerkat")
