@@ -7,6 +7,7 @@ from .planting import Edit, Mutant
 SUPERVISOR, LINK, CORE = "runtime.supervisor", "runtime.link", "runtime.core"
 LANES, EVENTS = "runtime.lanes", "runtime.event_lane"
 COMMANDS, DISPATCH = "runtime.commands", "runtime.tool_dispatch"
+CONTINUITY = "runtime.continuity"
 OPENING, JOURNAL = "runtime.opening", "runtime.journal_writer"
 SLOT, HEARING, OUTPUT = "turn.responses", "turn.hearing", "turn.output"
 WIRE = "transport.core"
@@ -116,10 +117,10 @@ _CLOSING = (
         "a cancellation that ends the block does not come out of it",
         (
             OPENING,
-            "        raised = what_to_raise(group, own)\n",
-            "        raised = what_to_raise(group, own)\n"
-            "        if isinstance(raised, trio.Cancelled):\n"
-            "            return\n",
+            "            reraise(what_to_raise(group, own))\n",
+            "            if isinstance(what_to_raise(group, own), trio.Cancelled):\n"
+            "                return\n"
+            "            reraise(what_to_raise(group, own))\n",
         ),
     ),
     _mutant(
@@ -371,6 +372,20 @@ _LINKS = (
         "uncrossed-lanes",
         "what waited for a lost connection is written to the next one as it is",
         (CORE, "dropped = self.lanes.cross(again, now)", "dropped: list[object] = []"),
+    ),
+    _mutant(
+        "stale-frame",
+        "what a connection says that has been replaced is taken for what the new one says",
+        (
+            LINK,
+            "                core.stale_events += len(events)\n",
+            "                core.observe(events, trio.current_time())\n",
+        ),
+    ),
+    _mutant(
+        "unretired-link",
+        "a connection that has been replaced is left open as long as the session lives",
+        (CONTINUITY, "            old.retire(core.limits.close_grace)\n", ""),
     ),
 )
 

@@ -161,6 +161,24 @@ async def a_rotation_between_two_turns(session: RealtimeSession) -> None:
     await session.send_audio(TONE)
 
 
+async def talking_when_it_was_left(peer: OpenAIPeer) -> None:
+    await peer.expect("input_audio_buffer.append")
+    await peer.user_turn("hello")
+    await peer.audio_response("Hi.", ms=200)
+    peer.socket.stop_reading()  # so that it does not see that it is left
+    await trio.sleep_until(6.1)
+    await peer.user_turn("nobody hears that")
+    await peer.error("late")
+
+
+@case(talking_when_it_was_left, taking_over, continuity=AGED, unwind=0.25)
+async def a_connection_that_talks_on_when_it_was_left(session: RealtimeSession) -> None:
+    await session.send_audio(TONE)
+    await take(session, ev.SessionRotating, ev.SessionRotated)
+    await trio.sleep(1)
+    await session.send_audio(TONE)
+
+
 async def slow_to_take_over(peer: OpenAIPeer) -> None:
     await peer.accept()
     peer.tag = "b"

@@ -25,7 +25,9 @@ def verify(trial: Trial) -> Iterable[str]:
     if witness.gave_up and (trial.injected is None or struck is not None):
         # A session without one of its tasks must end, or do without; it must not just sit there.
         yield "silently dead: the application waited for what never came"
-    hidden = trial.raised is not None and not witness.surfaced
+    # What is raised within a store is the store's, and told as such.
+    told = witness.watching is not None and trial.raised in witness.watching.of_the_store
+    hidden = trial.raised is not None and not (witness.surfaced or told)
     if hidden and struck is not None and _is_ours(struck.name):
         yield f"a bug of the runtime was hidden: {trial.raised!r} in {struck.name!r}"
     if witness.session is None or witness.watching is None:

@@ -21,9 +21,11 @@ from ...turn.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ...providers.base import LinkCodec
+    from ...runtime.link import Link
     from ...runtime.session import RealtimeSession
     from ...runtime.signal import Signal
-    from ...turn.ports import ProviderCommand
+    from ...turn.ports import ProviderCommand, ProviderEvent
 
 _MEDIA = (ev.OutputAudioChunk, ev.MediaGap)
 _CROSSING = (AppendAudio, CommitAudio, ClearAudio, UpdateSession)  # from one link to the next
@@ -44,11 +46,29 @@ def _override(thing: object, **methods: Callable[..., object]) -> None:
     thing.__class__ = type(kind.__name__, (kind,), names)
 
 
+class _Overheard:
+    """A codec that tells what it decodes; two connections may have one between them."""
+
+    def __init__(self, codec: LinkCodec, told: Callable[[tuple[ProviderEvent, ...]], None]) -> None:
+        self._codec = codec
+        self._told = told
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
+        """As the codec itself."""
+        events = tuple(self._codec.decode(frame))
+        self._told(events)
+        return events
+
+
 class Watching:
     """Every event, read, command and interruption of one session, from its opening on."""
 
     def __init__(self, session: RealtimeSession) -> None:
         self.commands = 0  # that were queued for the provider
+        self.of_the_store: list[BaseException | None] = []  # what it raised that is no LlmError
         self._core = session._core
         self._said: list[Any] = []
         self._read: list[Any] = []
@@ -58,9 +78,12 @@ class Watching:
         self._urgent = False  # such a command is queued
         self._lost_at: float | None = None  # its last connection, while no call ran
         self._store_failed = False
+        self._retired: dict[Link, float] = {}  # connections that were replaced, and when
+        self._stale: tuple[ProviderEvent, ...] = ()  # what one of them said last
         self._watch_events()
         self._watch_journal()
         self._watch_connection()
+        self._watch_links()
         self._watch_commands()
         self._watch_interruptions(session)
 
@@ -119,6 +142,7 @@ class Watching:
 
         def failing(error: errors.LlmError) -> None:
             self._store_failed = True
+            self.of_the_store.append(error.__cause__)
             failed(error)
 
         writer._failed = failing
@@ -127,6 +151,7 @@ class Watching:
         core, close = self._core, self._core.lanes.close
 
         def closing() -> None:
+            self._look_for_retired()
             close()
             # The loss of the connection is why; what else there is to wait for is not.
             lost = core.link is not None and not core.connected
@@ -134,6 +159,40 @@ class Watching:
                 self._lost_at = trio.current_time()
 
         _override(core.lanes, close=closing)
+
+    def _watch_links(self) -> None:
+        core = self._core
+        adopt, observe = core.adopt, core.observe
+        link = core.link
+
+        def adopting(following: Link, *rest: Any) -> None:
+            nonlocal link
+            self._look_for_retired()
+            if link is not None:
+                self._retire(link)
+            link = following
+            adopt(following, *rest)
+
+        def observing(events: list[ProviderEvent], now: float) -> None:
+            if any(event is stale for event in events for stale in self._stale):
+                self._offence("heard: what a connection said that had been replaced")
+            observe(events, now)
+
+        _override(core, adopt=adopting, observe=observing)
+
+    def _retire(self, link: Link) -> None:
+        self._retired[link] = trio.current_time()
+
+        def decoded(events: tuple[ProviderEvent, ...]) -> None:
+            self._stale = events
+
+        link.codec = _Overheard(link.codec, decoded)
+
+    def _look_for_retired(self) -> None:
+        """A connection that was replaced is gone by now."""
+        latest = trio.current_time() - self._core.limits.close_grace
+        if any(at < latest and not link.gone.is_set() for link, at in self._retired.items()):
+            self._offence("connections: one that was replaced is still open")
 
     def _last_word(self) -> None:
         """A session without a connection, whose tools have ended, has nothing to wait for."""
