@@ -50,6 +50,7 @@ class Faults:
     def __init__(self, socket: WebSocketPeer) -> None:
         self._socket = socket
         self._armed: list[_Armed] = []
+        self._frames = 0  # of the script's, that an armed fault could have struck
         self._late: list[tuple[int, str]] = []  # how many frames go first, and the frame
         self._corked = 0  # frames that still go into the one write
 
@@ -72,8 +73,8 @@ class Faults:
         """The frame is sent twice."""
 
         async def strike(text: str) -> None:
-            await self._socket.send_text(text)
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
+            await self._socket.send_message(text)
 
         self._arm(strike, kind, times)
 
@@ -92,7 +93,7 @@ class Faults:
 
         async def strike(text: str) -> None:
             await trio.sleep(seconds)
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
 
         self._arm(strike, kind, times)
 
@@ -105,7 +106,7 @@ class Faults:
         async def strike(text: str) -> None:
             self._corked = count + 1
             self._socket.cork()
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
 
         self._arm(strike, kind)
 
@@ -123,10 +124,10 @@ class Faults:
         self._arm(strike, kind, times)
 
     def garble(self, kind: str = "*", *, times: int = 1) -> None:
-        """A text frame that is no JSON is sent in place of the frame: its first half."""
+        """A frame that is no JSON is sent in place of the frame: its first half."""
 
         async def strike(text: str) -> None:
-            await self._socket.send_text(text[: max(1, len(text) // 2)])
+            await self._socket.send_message(text[: max(1, len(text) // 2)])
 
         self._arm(strike, kind, times)
 
@@ -137,7 +138,7 @@ class Faults:
 
         async def strike(text: str) -> None:
             await self._socket.send_bytes(data)
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
 
         self._arm(strike, kind)
 
@@ -153,7 +154,7 @@ class Faults:
         """After the frame the peer sends no more, and goes on reading."""
 
         async def strike(text: str) -> None:
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
             await self._socket.half_close()
 
         self._arm(strike, kind)
@@ -162,7 +163,7 @@ class Faults:
         """After the frame the peer reads no more; see `WebSocketPeer.stop_reading`."""
 
         async def strike(text: str) -> None:
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
             self._socket.stop_reading(room=room)
 
         self._arm(strike, kind)
@@ -175,6 +176,7 @@ class Faults:
         Raises:
             ClientGone: the connection is closing or closed.
         """
+        self._frames += 1
         for armed in self._armed:
             if fnmatchcase(kind, armed.kind):
                 armed.times -= 1
@@ -183,13 +185,13 @@ class Faults:
                 await armed.strike(text)
                 break
         else:
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
         await self._count_down()
 
     async def _count_down(self) -> None:
         self._late = [(number - 1, text) for number, text in self._late]
         while self._late and self._late[0][0] <= 0:
-            await self._socket.send_text(self._late.pop(0)[1])
+            await self._socket.send_message(self._late.pop(0)[1])
         if self._corked:
             self._corked -= 1
             if not self._corked:
@@ -203,15 +205,15 @@ class Faults:
         """
         late, self._late = self._late, []
         for _, text in late:
-            await self._socket.send_text(text)
+            await self._socket.send_message(text)
         if self._corked:
             self._corked = 0
             await self._socket.uncork()
 
     def register(self, trial: Trial) -> None:
-        """Let a sweep arm each of `FAULTS` at every point: it strikes the next frame."""
+        """Let a sweep arm each of `FAULTS` once before every frame, which it strikes."""
         for name, arm in FAULTS.items():
-            trial.action(name, functools.partial(arm, self))
+            trial.action(name, functools.partial(arm, self), stage=lambda: (self, self._frames))
 
 
 FAULTS: dict[str, Callable[[Faults], None]] = {

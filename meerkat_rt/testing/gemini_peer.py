@@ -43,6 +43,7 @@ class GeminiPeer(ScriptedPeer):
         skipped: frozenset[str] = SKIPPED,
     ) -> None:
         super().__init__(stream, patience=patience, skipped=skipped)
+        self.socket.binary = True
         self.setup: Json = {}
         self.tag = ""  # in the ids of calls, where one test has several connections
         self._calls = 0
@@ -65,7 +66,7 @@ class GeminiPeer(ScriptedPeer):
         """
         frame = self.prepare(dict(frame))
         self.sent.append(frame)
-        await self.socket.send_binary(compact(frame).encode())
+        await self.faults.deliver(self.frame_type(frame), compact(frame))
 
     async def content(self, **content: Any) -> None:
         """A `serverContent` with these fields."""

@@ -90,6 +90,7 @@ class Probe(trio.abc.Instrument):
         self.steps = 0
         # For each action, the points at which it can be fired; filled in by a survey only.
         self.eligible: dict[str, list[int]] = {}
+        self._stages: dict[str, object] = {}  # of the actions that have any, at the last point
         self.places: list[Place] = []
         self.ending_at: float | None = None  # virtual time of the first action that ends the region
         self.prefix_length: int | None = None  # of the trace, when the first action was fired
@@ -154,7 +155,15 @@ class Probe(trio.abc.Instrument):
             self._keep(exc)
 
     def _note_eligible(self) -> None:
-        for name in (*self.trial.actions, *self._targeted()):
+        for name, action in self.trial.actions.items():
+            points = self.eligible.setdefault(name, [])
+            if action.stage is not None:
+                stage = action.stage()
+                if points and self._stages.get(name) == stage:
+                    points.pop()
+                self._stages[name] = stage
+            points.append(self.points)
+        for name in self._targeted():
             self.eligible.setdefault(name, []).append(self.points)
 
     def _targeted(self) -> Iterable[str]:

@@ -36,6 +36,7 @@ class Action:
 
     fire: Callable[[], object]
     ends: bool
+    stage: Callable[[], object] | None = None
 
 
 class Trial:
@@ -120,18 +121,27 @@ class Trial:
         if opener in self.region_tasks:
             self._channels.append(channel)
 
-    def action(self, name: str, fire: Callable[[], object], *, ends: bool = False) -> None:
+    def action(
+        self,
+        name: str,
+        fire: Callable[[], object],
+        *,
+        ends: bool = False,
+        stage: Callable[[], object] | None = None,
+    ) -> None:
         """Register what a sweep may do at every point: `fire` is called between two steps.
 
         It must be synchronous and quick: set an event, cancel a scope, close a stream.  `ends` says
         that the region is expected to end soon after it, as after a cancellation; then the time
-        that takes is bounded.  Registering a name again replaces it.
+        that takes is bounded.  `stage` is for what only prepares something, such as a fault for the
+        next frame: as long as it gives the same value, `fire` comes to the same, and of such points
+        in a row the last one stands for all.  Registering a name again replaces it.
         """
         if not name or NOT_IN_RECIPES.search(name):
             raise ValueError(f"{name!r} does not fit into a recipe: no '=', ':', '+' or line ends")
         if Target.of(name) is not None:
             raise ValueError(f"{name!r} is the form of an action on a task")
-        self.actions[name] = Action(fire, ends)
+        self.actions[name] = Action(fire, ends, stage)
 
     @contextlib.contextmanager
     def cancellable(self, name: str) -> Iterator[trio.CancelScope]:

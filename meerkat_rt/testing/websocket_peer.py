@@ -57,6 +57,7 @@ class WebSocketPeer:
         self.request: Request | None = None
         self.gone = False
         self.pongs = 0
+        self.binary = False  # whether `send_message` sends binary frames, as Gemini does
         self._on_message = on_message
         self._on_news = on_news
         self._protocol = ServerProtocol(max_size=None)
@@ -178,6 +179,16 @@ class WebSocketPeer:
         self._protocol.send_text(text.encode())
         await self._flush()
 
+    async def send_message(self, text: str) -> None:
+        """Send text as the server at hand does, see `binary`.  Raises like `send_text`."""
+        self._check_open()
+        self._put(text)
+        await self._flush()
+
+    def _put(self, text: str) -> None:
+        send = self._protocol.send_binary if self.binary else self._protocol.send_text
+        send(text.encode())
+
     async def send_binary(self, data: bytes) -> None:
         """Send one binary frame.  Raises like `send_text`."""
         self._check_open()
@@ -199,12 +210,12 @@ class WebSocketPeer:
             await self._write(data)
 
     def encoded(self, text: str) -> bytes:
-        """A text frame as the bytes to be sent; the protocol believes that it was.
+        """A message's frame as the bytes to be sent; the protocol believes that it was.
 
         Raises like `send_text`.
         """
         self._check_open()
-        self._protocol.send_text(text.encode())
+        self._put(text)
         return b"".join(self._protocol.data_to_send())
 
     async def ping(self, payload: bytes = b"") -> None:
@@ -222,7 +233,7 @@ class WebSocketPeer:
     # -- faults ---------------------------------------------------
 
     async def cut_frame(self, text: str, *, keep: int | None = None) -> None:
-        """Send the first `keep` bytes (half) of a text frame, then reset the connection."""
+        """Send the first `keep` bytes (half) of a message's frame, then reset the connection."""
         whole = self.encoded(text)
         await self.send_bytes(whole[: len(whole) // 2 if keep is None else keep])
         if isinstance(self.stream, WireStream):

@@ -13,9 +13,11 @@ from meerkat_rt.testing import (
     FAULTS,
     ClientGone,
     Faults,
+    GeminiPeer,
     OpenAIPeer,
     Trial,
     cancel_everywhere,
+    gemini_peer,
     make_wire,
     openai_peer,
 )
@@ -189,12 +191,30 @@ async def test_a_script_that_sends_on_a_closed_connection_still_hears_of_it(
     assert heard
 
 
+async def test_they_strike_the_binary_frames_of_gemini_too() -> None:
+    async def script(peer: GeminiPeer) -> None:
+        peer.faults.drop("serverContent")
+        peer.faults.duplicate("goAway")
+        peer.faults.garble("setupComplete")
+        await peer.accept()
+        for key in ("goAway", "serverContent", "usageMetadata", "setupComplete"):
+            await peer.send({key: {}})
+        await peer.linger()
+
+    wire = make_wire()
+    async with gemini_peer(wire.server, script, client_may_leave=True), connected(wire) as client:
+        frames: list[bytes] = []
+        while len(frames) < 4:
+            frames += await client.transport.receive()
+    assert frames == [b'{"goAway":{}}', b'{"goAway":{}}', b'{"usageMetadata":{}}', b'{"setupCom']
+
+
 def test_a_fault_strikes_at_least_once() -> None:
     with pytest.raises(ValueError, match="not 0 times"):
         Faults(None).drop(times=0)  # type: ignore[arg-type]
 
 
-def test_a_sweep_arms_each_of_them_at_every_point() -> None:
+def test_a_sweep_arms_each_of_them_before_every_frame() -> None:
     async def scenario(trial: Trial) -> None:
         async def script(peer: OpenAIPeer) -> None:
             peer.faults.register(trial)
@@ -223,6 +243,8 @@ def test_a_sweep_arms_each_of_them_at_every_point() -> None:
 
     report = cancel_everywhere(scenario, actions=tuple(FAULTS), verify=verify, repeat=1)
     assert [sweep.action for sweep in report.sweeps] == list(FAULTS)
+    # Once before each frame, and once when no more come.
+    assert {sweep.points for sweep in report.sweeps} == {len(SENT) + 1}
     whole = tuple(SENT)
     assert ("first", "third", "fourth") in seen["drop a frame"]
     assert ("first", "first", "second", "third", "fourth") in seen["duplicate a frame"]
