@@ -80,6 +80,14 @@ class ActionSweep:
         )
 
 
+@attrs.frozen
+class Survey:
+    """What a scenario does without an action: the run, and what is wrong with it already."""
+
+    base: RunResult
+    violations: tuple[str, ...] = ()
+
+
 @attrs.define(kw_only=True)
 class Report:
     """The outcome of `cancel_everywhere`.  `str` of it is what a person wants to read."""
@@ -91,6 +99,7 @@ class Report:
     sweeps: list[ActionSweep] = attrs.field(factory=list)
     awaited: set[str] = attrs.field(factory=set)  # "file:line" of every await an action landed in
     library_channels: Counter[str] = attrs.field(factory=Counter)
+    survey: Survey | None = attrs.field(default=None, repr=False)
 
     @property
     def failures(self) -> list[Failure]:
@@ -153,6 +162,7 @@ def cancel_everywhere(
     spare: Sequence[str] = (),
     name: str | None = None,
     progress: Callable[[int, int], object] | None = None,
+    surveyed: Survey | None = None,
 ) -> Report:
     """Run a scenario once for each point of its region, doing something to it exactly there.
 
@@ -182,6 +192,9 @@ def cancel_everywhere(
     seconds) is for scenarios with real sockets.  `progress` is called with the number of points
     done and to do.
 
+    `surveyed` is what an earlier sweep of the same scenario, under the same order, has found out
+    without an action (`Report.survey`); it need not be found out again.
+
     The first failures are shrunk: of a pair to the one blow that does it, if one does; of another
     order to the fewest batches that must depart from FIFO.
 
@@ -207,8 +220,12 @@ def cancel_everywhere(
     report = Report(scenario=name or str(getattr(scenario, "__name__", scenario)))
     sweeper = _Sweeper(scenario, checks, recipe, repeat, report)
     with many_runs():
-        base = sweeper.survey()
-        if not report.broken:
+        survey = report.survey = surveyed or sweeper.survey()
+        base = survey.base
+        report.points, report.steps = base.points, base.steps
+        if survey.violations:
+            report.broken.append(Failure.of(base, survey.violations))
+        else:
             sweeper.sweep(base, expanded(actions, base.eligible, spare), sample, pairs, progress)
     if check and report.failures:
         raise CancellationFailed(report)
@@ -232,20 +249,17 @@ class _Sweeper:
         recipe = attrs.evolve(self._recipe, inject=tuple(inject))
         return run_once(self._scenario, recipe, self._checks, survey=survey)
 
-    def survey(self) -> RunResult:
+    def survey(self) -> Survey:
         """The run without an action, twice: it must be sound, and the same both times."""
         # Somebody's first import or first use may happen in the first run ever; that is not the
         # program.
         self._run()
         base, again = self._run(survey=True), self._run()
         violations = [*base.violations, *_difference("two runs with nothing injected", base, again)]
-        self._report.points, self._report.steps = base.points, base.steps
         if base.violations and base.orders:
             base = smallest(base, lambda recipe: run_once(self._scenario, recipe, self._checks))
             violations = list(base.violations)
-        if violations:
-            self._report.broken.append(Failure.of(base, violations))
-        return base
+        return Survey(base, tuple(violations))
 
     def sweep(
         self,

@@ -186,6 +186,43 @@ def test_a_name_that_no_recipe_can_hold_is_refused():
     assert "does not fit into a recipe" in report.broken[0].violations[0]
 
 
+def test_of_the_points_at_one_stage_of_an_action_the_last_is_swept():
+    async def scenario(trial):
+        steps = []
+        trial.action("prepare", lambda: trial.note(len(steps)), stage=lambda: len(steps) // 4)
+        with trial.region():
+            for _ in range(10):
+                steps.append(None)
+                await trio.lowlevel.checkpoint()
+
+    base = run_once(scenario, survey=True)
+    everywhere, staged = base.eligible["cancel"], base.eligible["prepare"]
+    assert len(everywhere) > 15
+    assert staged[-1] == everywhere[-1]
+    assert set(staged) < set(everywhere)
+    noted = []
+    cancel_everywhere(
+        scenario, actions=["prepare"], repeat=1, verify=lambda trial: noted.extend(trial.log)
+    )
+    assert noted[-3:] == [(3,), (7,), (10,)]
+
+
+def test_what_an_earlier_sweep_has_surveyed_is_not_run_again():
+    runs = []
+
+    async def scenario(trial):
+        runs.append(trial)
+        with trial.region():
+            await trio.lowlevel.checkpoint()
+
+    first = cancel_everywhere(scenario, repeat=1)
+    assert len(runs) == first.runs + 3
+    runs.clear()
+    second = cancel_everywhere(scenario, repeat=1, surveyed=first.survey)
+    assert len(runs) == second.runs == first.runs
+    assert second.points == first.points
+
+
 def test_an_action_that_raises_is_the_harness_users_fault():
     async def scenario(trial):
         trial.action("oops", lambda: 1 / 0)

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from .work import Outcome
 
 
+_COUNTED = ("scenarios", "points", "seeds", "runs", "failures")
+_JOBS_A_LINE = 50
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", nargs=-1, metavar="[MODULE:ATTRIBUTE]...")
-@click.option("--quick", "level", flag_value="quick", help="Under a minute on two cores.")
-@click.option("--all", "level", flag_value="all", help="The whole product; takes hours.")
+@click.option("--quick", "level", flag_value="quick", help="A sample; under a minute on two cores.")
+@click.option("--all", "level", flag_value="all", help="The full product; an hour or more.")
 @click.option("--only", metavar="PATTERN", default="*", help="Scenarios with such a name alone.")
 @click.option("--processes", type=click.IntRange(1), help="How many at once (default: cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
@@ -52,7 +56,12 @@ def main(
 
     Without MODULE:ATTRIBUTE, this runtime's own scenarios.  An attribute is an async function that
     takes a trial, a `Case`, or a collection of either.  Without --quick or --all: every point in
-    FIFO order, samples of everything else, twenty seeds; some minutes.
+    FIFO order, samples of everything else, twenty seeds of twenty-five points; some minutes.
+
+    With --all: every point of every action on the first wire and transport, and every point of the
+    cancellation on all of them, with samples of the rest; forty seeds, and orders near to FIFO.
+    Failures are told as they are found.  A scenario that is `long` is sampled even so, but for
+    the cancellation on its first wire.
 
     Exits with 0 if nothing failed, with 1 if something did, with 2 if it could not begin.
     """
@@ -62,25 +71,23 @@ def main(
         return
     began = time.perf_counter()
     jobs = plan(level or "standard", cases)
-    done = _run(jobs, processes or os.cpu_count() or 1)
+    done = _run(jobs, processes or os.cpu_count() or 1, tell_on_stderr=as_json)
     seconds = time.perf_counter() - began
     failed = sum(outcome.failed for outcome in done)
-    for outcome in done:
-        for failure in outcome.failures:
-            click.echo(failure, err=as_json)
     totals = {
         "scenarios": len(cases),
         "points": sum(outcome.points for outcome in done),
         "seeds": sum(outcome.seeds for outcome in done),
         "runs": sum(outcome.runs for outcome in done),
         "failures": failed,
+        "cpu": round(sum(outcome.cpu for outcome in done), 1),
         "seconds": round(seconds, 1),
     }
     if as_json:
         rows = [attrs.asdict(outcome) for outcome in done]
         click.echo(json.dumps({"level": level or "standard", **totals, "jobs": rows}))
     else:
-        counts = ", ".join(f"{totals[key]} {key}" for key in list(totals)[:-1])
+        counts = ", ".join(f"{totals[key]} {key}" for key in _COUNTED)
         click.echo(f"{counts}, {seconds:.1f} s")
     raise SystemExit(1 if failed else 0)
 
@@ -97,20 +104,30 @@ def _chosen(sources: Sequence[str], only: str) -> list[tuple[str, Case]]:
     return cases
 
 
-def _run(jobs: Sequence[Job], processes: int) -> list[Outcome]:
+def _run(jobs: Sequence[Job], processes: int, *, tell_on_stderr: bool) -> list[Outcome]:
+    """Run the jobs.  Tells each failure as it is found, and how far it has come."""
     done: list[Outcome] = []
+    runs = failed = 0
+    console = Console(stderr=True)
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[failed]} failed  {task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=len(jobs), failed=0)
         for outcome in outcomes(jobs, processes):
             done.append(outcome)
-            failed = sum(each.failed for each in done)
+            runs, failed = runs + outcome.runs, failed + outcome.failed
             progress.update(bar, advance=1, failed=failed, description=outcome.job.case)
+            for failure in outcome.failures:
+                click.echo(failure, err=tell_on_stderr)
+            # A file gets no bar, but a line now and then.
+            if not console.is_terminal and len(done) % _JOBS_A_LINE == 0:
+                click.echo(
+                    f"{len(done)} of {len(jobs)} jobs, {runs} runs, {failed} failures", err=True
+                )
     return done
 
 

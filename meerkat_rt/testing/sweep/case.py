@@ -26,9 +26,10 @@ class Case:
     ended after a cancellation.  `blows`: the actions that it registers, besides "cancel", and
     `faults` are more of them, of the network's.  `spare`: patterns of the names of tasks that are
     not struck alone.  `long`: a run takes so much time that only `--all` sweeps every point, and
-    the other levels take a few.  `variant`: it differs in a parameter from another one, which
-    stands for it in random orders of tasks; every point of it is swept all the same.  `allowed`:
-    exceptions that it may end with.  `verify`: its own invariants.
+    the other levels take a few.  `variant`: it differs in a parameter from another one, which at
+    the standard level stands for it on most wires and in the orders nearest to FIFO; points and
+    random orders are its own.  `allowed`: exceptions that it may end with.  `verify`: its own
+    invariants.
     """
 
     name: str

@@ -52,7 +52,8 @@ class Amount:
     On the first wire with the first transport: `points` of the cancellation of the whole, `others`
     of every other action, `pairs` of blows, `seeds` random orders with `seeded` points each, and
     `nearest` orders that depart from FIFO in a batch or two.  On `settings` further combinations of
-    wire and transport (None: on all, and then everything of the above too), `elsewhere` points.
+    wire and transport (None: on all), `elsewhere` points of the cancellation of the whole and
+    `others_elsewhere` of every other action.
     """
 
     points: int | None
@@ -64,6 +65,7 @@ class Amount:
     nearest: int
     settings: int | None
     elsewhere: int | None
+    others_elsewhere: int
 
 
 AMOUNTS: dict[Level, Amount] = {
@@ -77,6 +79,7 @@ AMOUNTS: dict[Level, Amount] = {
         nearest=0,
         settings=1,
         elsewhere=1,
+        others_elsewhere=0,
     ),
     "standard": Amount(
         points=None,
@@ -88,23 +91,31 @@ AMOUNTS: dict[Level, Amount] = {
         nearest=6,
         settings=5,
         elsewhere=4,
+        others_elsewhere=0,
     ),
     "all": Amount(
         points=None,
         others=None,
-        pairs=100,
+        pairs=20,
         repeat=2,
         seeds=40,
         seeded=25,
-        nearest=300,
+        nearest=60,
         settings=None,
         elsewhere=None,
+        others_elsewhere=3,
     ),
 }
-OF_A_LONG_ONE = attrs.evolve(AMOUNTS["quick"], points=4, pairs=0, seeds=0, settings=0)
-"""What the quick level runs of a case that is `long`; the standard level runs the quick amount."""
+OF_A_LONG_ONE: dict[Level, Amount] = {
+    "quick": attrs.evolve(AMOUNTS["quick"], points=4, pairs=0, seeds=0, settings=0),
+    "standard": AMOUNTS["quick"],
+    "all": attrs.evolve(
+        AMOUNTS["standard"], others=10, seeds=4, nearest=0, settings=None, elsewhere=40
+    ),
+}
+"""What a level runs of a case that is `long`."""
 
-OF_A_VARIANT = attrs.evolve(AMOUNTS["standard"], seeds=1, seeded=25, nearest=0, settings=2)
+OF_A_VARIANT = attrs.evolve(AMOUNTS["standard"], nearest=0, settings=2)
 """What the standard level runs of a case that is a `variant`."""
 
 SEEDS_A_JOB = 20
@@ -112,13 +123,17 @@ STRIKES = ("cancel(*)", "raise(*)")
 
 
 def plan(level: Level, cases: Iterable[tuple[str, Case]]) -> list[Job]:
-    """The jobs of a level for these cases, each with the source that it is found by."""
-    return [job for source, case in cases for job in _jobs(_amount(level, case), source, case)]
+    """The jobs of a level for these cases, each with the source that it is found by.
+
+    Those of long cases come first: one that came last would keep one process busy alone.
+    """
+    in_order = sorted(cases, key=lambda each: not each[1].long)
+    return [job for source, case in in_order for job in _jobs(_amount(level, case), source, case)]
 
 
 def _amount(level: Level, case: Case) -> Amount:
-    if case.long and level != "all":
-        return OF_A_LONG_ONE if level == "quick" else AMOUNTS["quick"]
+    if case.long:
+        return OF_A_LONG_ONE[level]
     if case.variant and level == "standard":
         return OF_A_VARIANT
     return AMOUNTS[level]
@@ -127,14 +142,13 @@ def _amount(level: Level, case: Case) -> Amount:
 def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
     first, *rest = itertools.product(case.wires, case.transports)
     yield from _everything(amount, _base(source, case, *first), case)
-    if amount.settings is None:
-        for setting in rest:
-            yield from _everything(amount, _base(source, case, *setting), case)
-        return
     # Where only some are visited, other scenarios visit others.
     start = zlib.crc32(case.name.encode()) % max(1, len(rest))
     for setting in (rest[start:] + rest[:start])[: amount.settings]:
-        yield attrs.evolve(_base(source, case, *setting), sample=amount.elsewhere)
+        base = _base(source, case, *setting)
+        yield attrs.evolve(base, sample=amount.elsewhere)
+        if amount.others_elsewhere:
+            yield from _others(amount.others_elsewhere, base, case)
 
 
 def _base(source: str, case: Case, wire: WireName, transport: str) -> Job:
@@ -142,21 +156,27 @@ def _base(source: str, case: Case, wire: WireName, transport: str) -> Job:
 
 
 def _everything(amount: Amount, base: Job, case: Case) -> Iterator[Job]:
-    """All that is done on one wire with one transport."""
+    """All that is done on the first wire with the first transport."""
     yield attrs.evolve(base, sample=amount.points, repeat=amount.repeat)
-    blow = attrs.evolve(base, unwind=max(case.unwind, BLOW_UNWIND))
-    # In one job where they are few: each costs a run or two before its first.
-    others = [case.blows, case.faults, *((strike,) for strike in STRIKES)]
-    if amount.others == 1:
-        others = [tuple(itertools.chain.from_iterable(others))]
-    for actions in others:
-        if actions:
-            yield attrs.evolve(blow, actions=actions, sample=amount.others)
+    yield from _others(amount.others, base, case)
     both = (CANCEL, *(each for each in case.blows if each != "interrupt"))
     if amount.pairs:
-        yield attrs.evolve(blow, actions=both, sample=0, pairs=amount.pairs)
+        yield attrs.evolve(_struck(base), actions=both, sample=0, pairs=amount.pairs)
     for start in range(0, amount.seeds, SEEDS_A_JOB):
         seeds = range(start, min(start + SEEDS_A_JOB, amount.seeds))
         yield attrs.evolve(base, seeds=tuple(seeds), sample=amount.seeded)
     if amount.nearest:
         yield attrs.evolve(base, deviations=amount.nearest)
+
+
+def _others(sample: int | None, base: Job, case: Case) -> Iterator[Job]:
+    """Every action but the cancellation of the whole."""
+    kinds = [case.blows, case.faults, *((strike,) for strike in STRIKES)]
+    if sample == 1:
+        kinds = [tuple(itertools.chain.from_iterable(kinds))]  # so few are not worth a job each
+    for actions in filter(None, kinds):
+        yield attrs.evolve(_struck(base), actions=actions, sample=sample)
+
+
+def _struck(base: Job) -> Job:
+    return attrs.evolve(base, unwind=max(base.unwind, BLOW_UNWIND))
