@@ -48,6 +48,7 @@ from ..turn.effects import (
 )
 from ..turn.machine import SessionMachine
 from ..turn.ports import CommandRefused, ErrorMeaning
+from .aliases import Aliases
 from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled, WorkerLost
 from .event_lane import EventLane
 from .lanes import SendLanes
@@ -104,6 +105,7 @@ class SessionCore:
         "machine",
         "message_items",
         "messages",
+        "past",
         "reason",
         "recording",
         "requests",
@@ -139,6 +141,7 @@ class SessionCore:
             SessionMachine(settings) if recording is None else recording.machine(settings)
         )
         self.authority = TranscriptAuthority(keep_heard_prefix=True)
+        self.past: TranscriptAuthority | None = None  # of the sessions that it goes on from
         self.messages: list[Message] = []
         self._transcript: tuple[Message, ...] = ()
         self.journal: JournalWriter | None = None  # without one, messages are announced at once
@@ -286,9 +289,13 @@ class SessionCore:
             text = f"the store failed: {error}"
             self.request_close(CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), error)
 
-    def begin_with(self, messages: Iterable[Message]) -> None:
-        """What was said before this session; its open config has it, too."""
+    def begin_with(
+        self, messages: Iterable[Message], past: TranscriptAuthority | None = None
+    ) -> None:
+        """What was said before this session, with its authority; the open config has it, too."""
         self.messages += messages
+        if past is not None:
+            self.past = past
 
     @property
     def transcript(self) -> tuple[Message, ...]:
@@ -407,6 +414,8 @@ class SessionCore:
             self.settings = terms.settings
             self.events.speak(terms.settings.output_format)
         self.session_id = link.session_id
+        if not terms.resumed:
+            link.aliases = Aliases.beside(self, link)
         self.link = link
         self.connected = True
         if self.continuity is not None and self.continuity.policy is not None:
@@ -421,7 +430,8 @@ class SessionCore:
 
         One whose task was cancelled alone before that is gone already.
         """
-        self.observe(link.begin(now), now)
+        held = link.begin(now)
+        self.observe(held if link.aliases is None else link.aliases.heard(held), now)
         if link.ending is not None:
             self.link_lost(link, *link.ending)
         elif link.gone.is_set():

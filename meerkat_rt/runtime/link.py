@@ -19,6 +19,7 @@ from ..model.events import ClosedBy, CloseReason
 from ..providers.base import Dialect, LinkCodec
 from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
 from ..turn.ports import GoingAway, ProviderEvent, SessionCreated
+from .aliases import Aliases
 from .errors import TransportStalled, WorkerLost
 from .signal import Signal
 
@@ -71,6 +72,7 @@ class Link:
     gone: trio.Event = attrs.field(factory=trio.Event)
     ready: Signal = attrs.field(factory=Signal)  # something waits for the sender
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    aliases: Aliases | None = None  # where ids may be those of something before it
 
     def begin(self, now: float) -> list[ProviderEvent]:
         """Be the session's from now on; returns what was held, in order.
@@ -333,6 +335,8 @@ async def receive(core: SessionCore, link: Link) -> None:
             frames = batch[start : start + FRAMES_PER_STEP]
             events = [event for frame in frames for event in decode(frame)]
             if core.link is link:
+                if link.aliases is not None:
+                    events = link.aliases.heard(events)
                 core.observe(events, trio.current_time())
             elif not link.warming:
                 core.stale_events += len(events)
@@ -398,8 +402,9 @@ async def _send(core: SessionCore, link: Link) -> None:
 def _encoded(core: SessionCore, link: Link, commands: list[ProviderCommand]) -> list[bytes]:
     frames: list[bytes] = []
     for command in commands:
+        wire = command if link.aliases is None else link.aliases.said(command)
         try:
-            frames += link.codec.encode(command)
+            frames += link.codec.encode(wire)
         except LlmError as error:
             core.unsendable(command, error)
     return frames

@@ -139,7 +139,9 @@ async def run_session(
         core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
         async with journal_of(kept.store, core.conversation_id) as journal:
             core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
-            core.begin_with(entry.message for entry in journal.restored.messages)
+            restored = journal.restored
+            if restored.messages:
+                core.begin_with((each.message for each in restored.messages), restored.authority)
             core.begin_with(await core.journal.begin(history))
             async with _running(core, connector, opening, tools) as session:
                 yield session

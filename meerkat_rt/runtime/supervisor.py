@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from . import link as links
+from .aliases import Aliases
 
 if TYPE_CHECKING:
     from ..providers.base import Opening
@@ -69,6 +70,8 @@ async def supervise(
 
 async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
     core.session_id = link.session_id
+    if core.past is not None:
+        link.aliases = Aliases.beside(core, link)
     core.link = link
     core.connected = True
     if core.continuity is not None and core.continuity.policy is not None:

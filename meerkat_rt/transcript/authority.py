@@ -104,6 +104,15 @@ class TranscriptAuthority:
         """What a restart needs.  Costs time proportional to all items and undelivered text."""
         return snapshot(self._items.order, self._responses, self._seen_delta_ids)
 
+    def knows_item(self, item_id: str) -> bool:
+        """Whether anything has been said of the item."""
+        order = self._items.order
+        return item_id in order.settled or item_id in order.waiting
+
+    def knows_response(self, response_id: str) -> bool:
+        """Whether anything has been said of the response."""
+        return self._responses.find(response_id) is not None
+
     @property
     def in_flight_response_ids(self) -> tuple[str, ...]:
         """The responses that have unsettled items and were not discarded, by their first item."""

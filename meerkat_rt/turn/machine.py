@@ -134,6 +134,14 @@ class SessionMachine:
         """The items of the provider's conversation, in the order in which they became known."""
         return tuple(self._items.known)
 
+    def knows_response(self, response_id: str) -> bool:
+        """Whether the response is alive, or ended a short while ago."""
+        return response_id in self._slot.live or self._slot.recently_ended(response_id)
+
+    def knows_call(self, call_id: str) -> bool:
+        """Whether the model has made such a call."""
+        return self._tools.knows(call_id)
+
     def open_calls(self) -> tuple[OpenCall, ...]:
         """The calls of the conversation without an outcome."""
         return self._tools.open_calls()

@@ -129,7 +129,8 @@ class ToolLedger:
         self._specs = {spec.name: spec for spec in ctx.settings.tools}
         self._calls: dict[str, Call] = {}
         self._rounds: dict[str, Round] = {}
-        self._settled: set[str] = set()
+        # By call id the response that it was of; None if that was on an earlier connection.
+        self._settled: dict[str, str | None] = {}
         self.late = 0  # outcomes that came after the call had one
 
     def sizes(self) -> dict[str, int]:
@@ -152,9 +153,15 @@ class ToolLedger:
     # ---------------------------------------------------------------- the model calls
 
     def called(self, event: ToolCalled, response: Response, now: float) -> None:
-        """The model called a tool: once per call id, however often that is reported."""
-        if event.call_id in self._calls or event.call_id in self._settled:
+        """The model called a tool: once per call id, however often that is reported.
+
+        Some servers give the id of a settled call to one of a later response.
+        """
+        if event.call_id in self._calls:
             return
+        if self._settled.get(event.call_id, "") in (None, response.id):
+            return
+        self._settled.pop(event.call_id, None)
         arguments, problem = _parse(event.arguments)
         spec = self._specs.get(event.name)
         if spec is None:
@@ -187,6 +194,10 @@ class ToolLedger:
         else:
             # The application asked for these arguments and nobody waits for an answer.
             self._settle(call, ToolOutcome.RESULT, None, now)
+
+    def knows(self, call_id: str) -> bool:
+        """Whether there has been such a call."""
+        return call_id in self._calls or call_id in self._settled
 
     def ended(self, response_id: str, now: float) -> None:
         """The response's terminal was seen: from here its calls can be continued."""
@@ -287,7 +298,7 @@ class ToolLedger:
         owner = self._rounds[call.response_id]
         del self._calls[call.call_id]
         del owner.open[call.call_id]
-        self._settled.add(call.call_id)
+        self._settled[call.call_id] = call.response_id
         self._ctx.deadlines.cancel(("tool", call.call_id))
         speak = not owner.interrupted
         if detached and call.spec.on_interrupt is InterruptPolicy.FINISH_AND_RESPOND:
@@ -373,6 +384,8 @@ class ToolLedger:
         It knows the outcomes of `known`.  Of every other open call it knows nothing: those outcomes
         are told in words.  Whether an answer was given that the provider goes on about by itself.
         """
+        # A session that goes on there may report once more what it had reported here.
+        self._settled = dict.fromkeys(self._settled)
         for call in self._calls.values():
             call.foreign = call.call_id not in answerable
         continued = False

@@ -1,0 +1,224 @@
+"""Servers that count from one again: on the next connection, in the next session, in an answer.
+
+Ids are the provider's, and a server that serves a connection knows of no other.
+"""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from continuitykit import calling, calling_gemini, exchange, open_config
+from runtimekit import closing, meeting, rest, take
+
+from meerkat_rt import (
+    Conversation,
+    OpenAIRealtime,
+    RealtimeConfig,
+    RealtimeTextChunk,
+    events,
+    open_session,
+)
+from meerkat_rt.storage import MemoryStore, SqliteStore, resume_config
+from meerkat_rt.transport import connector
+
+OTHER = RealtimeConfig(model="gpt-realtime-2")
+
+
+async def shout(text: str) -> str:
+    """Say it louder."""
+    await trio.lowlevel.checkpoint()
+    return f"{text.upper()}!"
+
+
+async def one_turn(peer):
+    """A question in writing, a call, and an answer with what came of it."""
+    item = await peer.expect("conversation.item.create")
+    await peer.item_created(item)
+    said = item["item"]["content"][0]["text"]
+    create = await peer.expect("response.create")
+    (call_id,) = await peer.tool_call_response(("shout", {"text": said}), create=create)
+    answer = await peer.expect_tool_output(call_id)
+    await peer.text_response(answer, await peer.expect("response.create"))
+
+
+async def spoken_turn(peer, text):
+    await peer.user_turn(text)
+    await peer.audio_response(f"You said {text}.", ms=200)
+
+
+def counting_anew(peer):
+    """Like a server that was just started."""
+    peer.tag = ""
+    peer._counts.clear()
+
+
+async def first(peer):
+    await one_turn(peer)
+    await spoken_turn(peer, "a")
+    await trio.sleep(1)
+    await peer.reset()
+
+
+async def second(peer):
+    await peer.welcome_back()
+    counting_anew(peer)
+    await one_turn(peer)
+    await spoken_turn(peer, "b")
+    await peer.linger()
+
+
+SAID = [
+    *(("user", "one"), ("assistant", ""), ("assistant", "ONE!")),
+    *(("user", "a"), ("assistant", "You said a.")),
+    *(("user", "two"), ("assistant", ""), ("assistant", "TWO!")),
+    *(("user", "b"), ("assistant", "You said b.")),
+]
+"""What is said by the scripts, but for the calls, which are messages without a text."""
+
+
+def in_words(said):
+    return [entry for entry in said if entry[1]]
+
+
+async def test_ids_that_come_again_on_the_next_connection_are_other_things(autojump_clock):
+    store = MemoryStore()
+    kept = Conversation(store=store, id="talk")
+    async with calling(first, second, tools=[shout], store=kept) as call:
+        await call.session.send_input(RealtimeTextChunk("one"))
+        await call.until(events.SessionRotated)
+        await call.session.send_input(RealtimeTextChunk("two"))
+        await call.until(events.MessageCommitted, len(in_words(SAID)) // 2)
+    assert in_words(call.said) == in_words(SAID)
+    outcomes = [each.outcome for each in call.of(events.ToolCallFinished)]
+    assert outcomes == ["result", "result"]
+    ids = [each.call_id for each in call.of(events.ToolCallRequested)]
+    assert len(set(ids)) == 2
+    assert not call.of(events.ProviderErrorReported)
+    stored = (await store.read("talk")).messages
+    assert [entry.message.text_content() for entry in stored if entry.message.text_content()] == [
+        text for _, text in in_words(SAID)
+    ]
+
+
+async def test_what_is_said_of_such_a_thing_is_said_in_the_providers_words(autojump_clock):
+    async def talking(peer):
+        response = await peer.response(await peer.expect("response.create"))
+        message = await response.message("audio")
+        await message.speak("On and on", ms=4000)
+        await peer.reset()
+
+    async def talking_again(peer):
+        await peer.welcome_back()
+        counting_anew(peer)
+        response = await peer.response(await peer.expect("response.create"))
+        message = await response.message("audio")
+        await message.speak("and on and on", ms=4000)
+        cancel = await peer.expect("response.cancel")
+        assert cancel.get("response_id", response.id) == response.id
+        await response.cancelled(message, reason="client_cancelled")
+        truncate = await peer.expect("conversation.item.truncate")
+        assert truncate["item_id"] == message.id
+        await peer.item_truncated(truncate)
+        await peer.linger()
+
+    async with calling(talking, talking_again) as call:
+        await call.session.create_response()
+        await call.until(events.SessionRotated)
+        *_, chunk = await call.until(events.OutputAudioChunk, 10)
+        call.session.playback.report(chunk.item_id, 0, 200)
+        await call.session.interrupt()
+        await call.until(events.AssistantTranscriptTruncated)
+        await trio.sleep(1)
+        assert not call.of(events.ProviderErrorReported)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_ids_that_come_again_in_the_next_session_of_a_conversation_are_other_things(
+    kind, virtual_time, tmp_path
+):
+    store = MemoryStore() if kind == "memory" else SqliteStore(tmp_path / "x.db", sync=False)
+
+    async def one_session(text, seed):
+        async def script(peer):
+            await peer.welcome_back()
+            counting_anew(peer)
+            await one_turn(peer)
+            await spoken_turn(peer, "a")
+            await peer.linger()
+
+        async with exchange(script) as made:
+            provider = OpenAIRealtime(
+                api_key="k",
+                base_url="ws://peer/v1/realtime",
+                connector=connector("websockets", open_stream=made.open_stream),
+                seed=seed,
+            )
+            config = open_config()
+            if seed > 1:
+                config = (await resume_config(store, "talk", config)).config
+            kept = Conversation(store=store, id="talk")
+            async with open_session(
+                config, provider=provider, tools=[shout], store=kept
+            ) as session:
+                await session.send_input(RealtimeTextChunk(text))
+                await take(session, *[events.MessageCommitted] * 4)
+            assert closing(await rest(session)).uncommitted_items == ()
+
+    for seed, text in enumerate(("one", "two"), start=1):
+        await one_session(text, seed)
+    said = [entry.message.text_content() for entry in (await store.read("talk")).messages]
+    half = ["ONE!", "a", "You said a."]
+    assert [text for text in said if text] == ["one", *half, "two", "TWO!", *half[1:]]
+
+
+async def test_a_call_id_that_a_later_answer_uses_again_is_another_call(autojump_clock):
+    async def script(peer):
+        for text in ("one", "two"):
+            response = await peer.response(await peer.expect("response.create"))
+            await response.call("shout", {"text": text}, call_id="call_0")
+            await response.done()
+            assert await peer.expect_tool_output("call_0") == f"{text.upper()}!"
+            await peer.text_response("Done.", await peer.expect("response.create"))
+        await peer.linger()
+
+    async with meeting(script, tools=[shout]) as m:
+        for _ in range(2):
+            await m.session.create_response()
+            read = await take(m.session, events.TurnCompleted, events.TurnCompleted)
+            (finished,) = [each for each in read if isinstance(each, events.ToolCallFinished)]
+            assert finished.outcome == "result"
+
+
+async def test_call_ids_of_gemini_that_come_again_on_the_next_connection_are_other_calls(
+    autojump_clock,
+):
+    async def turn(peer, text):
+        peer._calls = 0
+        (call_id,) = await peer.tool_call(("shout", {"text": text}))
+        answers = await peer.expect_tool_response(call_id)
+        assert f"{text.upper()}!" in str(answers[call_id])
+        await peer.audio_response("Done.", ms=40)
+
+    async def first_connection(peer):
+        await peer.welcome()
+        await peer.expect_turn("one")
+        await turn(peer, "one")
+        await trio.sleep(1)
+        await peer.socket.drop()
+
+    async def second_connection(peer):
+        await peer.welcome()
+        await peer.receive()  # what was said so far
+        await peer.expect_turn("two")
+        await turn(peer, "two")
+        await peer.linger()
+
+    async with calling_gemini(first_connection, second_connection, tools=[shout]) as call:
+        await call.session.send_input(RealtimeTextChunk("one"))
+        await call.until(events.SessionRotated)
+        await call.session.send_input(RealtimeTextChunk("two"))
+        await call.until(events.TurnCompleted, 2)
+    assert [each.outcome for each in call.of(events.ToolCallFinished)] == ["result"] * 2
+    first, second = (each.call_id for each in call.of(events.ToolCallRequested))
+    assert second.startswith(first)
+    assert second != first
