@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -32,6 +32,7 @@ from . import (
     throughput,
 )
 from . import publish as documents
+from .crew import crew as begin
 from .targets import Results
 from .workloads import WORKLOADS
 
@@ -157,24 +158,26 @@ def show(console: Console, results: Results) -> int:
 def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
     much = BRIEF if quick else WHOLE
     layered = [*names, *([gemini.WORKLOAD] if "mix" in names else [])]
-    total = (
-        throughput.steps(names, where, much.repetitions)
-        + len(layered) * LAYER_ROUNDS
-        + growth.STEPS
-        + len(much.manners)
-        + len(much.paced)
-        + 1
-    )
-    with _progress(total) as step:
-        found = throughput.run(
-            names, where, repetitions=much.repetitions, seconds=much.seconds, step=step
+    with ExitStack() as stack:
+        crew = stack.enter_context(begin(where))
+        total = (
+            throughput.steps(names, crew, much.repetitions)
+            + len(layered) * LAYER_ROUNDS
+            + growth.STEPS
+            + len(much.manners)
+            + len(much.paced)
+            + 1
         )
+        step = stack.enter_context(_progress(total))
+        found = throughput.run(
+            names, crew, repetitions=much.repetitions, seconds=much.seconds, step=step
+        )
+        grown = growth.run(crew, repetitions=much.growth, quick=quick, step=step)
+        spoken = outbound.run(crew, repetitions=much.spoken, step=step, manners=much.manners)
         alone = {
             name: layers.measure(name, units=10, repetitions=LAYER_ROUNDS, step=step)
             for name in layered
         }
-        grown = growth.run(where, repetitions=much.growth, quick=quick, step=step)
-        spoken = outbound.run(where, repetitions=much.spoken, step=step, manners=much.manners)
         paced = pacing.run(
             where, names=much.paced, rounds=much.rounds, seconds=much.turn, step=step
         )
@@ -193,10 +196,10 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         "machine": _machine(),
         "throughput": {
             name: {subject: attrs.asdict(samples) for subject, samples in row.items()}
-            for name, row in found.samples.items()
+            for name, row in found.items()
         },
-        "versions": found.versions,
-        "missing": found.missing,
+        "versions": crew.versions,
+        "missing": crew.missing,
         "speaking": {each.name: report.note_of(each.module, "SPEAKING") for each in peers.SUBJECTS},
         "notes": {subject.name: report.note_of(subject.module) for subject in peers.SUBJECTS},
         "layers": alone,

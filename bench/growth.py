@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
-from .peers import SUBJECTS, Subject
+from .crew import Crew, Worker, WorkerFailed
 from .server import serving
-from .throughput import Throughput, Worker, WorkerFailed, started
 from .workloads import Workload, long_answer, short_answer
 
 ANSWERS = (1_000, 4_000, 16_000)  # deltas of one response
@@ -26,25 +23,19 @@ Found = dict[str, dict[str, dict[int, list[float]]]]
 """CPU microseconds an event, by axis (`answer`, `conversation`), subject and length."""
 
 
-def run(where: Path, *, repetitions: int, quick: bool, step: Callable[[str], None]) -> Found:
+def run(crew: Crew, *, repetitions: int, quick: bool, step: Callable[[str], None]) -> Found:
     """Measure every length, `repetitions` times."""
     asked = QUICK if quick else ALL
     found: Found = {"answer": {}, "conversation": {}}
-    with ExitStack() as stack:
-        ready = dict(started(_subjects(asked), where, Throughput(), stack, None))
-        for deltas in ANSWERS:
-            step(f"growth: an answer of {deltas} deltas")
-            row = _measure(long_answer(deltas), 1, ready, repetitions)
-            _enter(found["answer"], deltas, row)
-        for turns in TURNS:
-            step(f"growth: a conversation of {turns} answers")
-            row = _measure(short_answer(), turns, ready, repetitions)
-            _enter(found["conversation"], turns, row)
+    ready = crew.of(asked)
+    for deltas in ANSWERS:
+        step(f"growth: an answer of {deltas} deltas")
+        _enter(found["answer"], deltas, _measure(long_answer(deltas), 1, ready, repetitions))
+    ready = crew.of(asked)
+    for turns in TURNS:
+        step(f"growth: a conversation of {turns} answers")
+        _enter(found["conversation"], turns, _measure(short_answer(), turns, ready, repetitions))
     return found
-
-
-def _subjects(names: Iterable[str]) -> list[Subject]:
-    return [subject for subject in SUBJECTS if subject.name in names]
 
 
 def _measure(

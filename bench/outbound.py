@@ -7,14 +7,11 @@ What a call has done when it returns differs; see `SPEAKING` of each subject.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
 
 import attrs
 
-from .peers import SUBJECTS
+from .crew import Crew, Worker, WorkerFailed
 from .server import serving
-from .throughput import Throughput, WorkerFailed, started
 from .workloads import receipt
 
 ASKED = frozenset(
@@ -58,7 +55,7 @@ QUICK = (LIVE, "20 ms")
 
 
 def run(
-    where: Path,
+    crew: Crew,
     *,
     repetitions: int,
     step: Callable[[str], None],
@@ -66,22 +63,25 @@ def run(
 ) -> Found:
     """Each manner of speaking, every subject in turn, `repetitions` times."""
     found: Found = {}
-    with ExitStack() as stack:
-        asked = [subject for subject in SUBJECTS if subject.name in ASKED]
-        ready = dict(started(asked, where, Throughput(), stack, None))
-        url = stack.enter_context(serving(receipt()))
+    with serving(receipt()) as url:
         for manner in manners:
-            speech = SPEECH[manner]
             step(f"microphone: {manner}")
+            ready = crew.of(ASKED)
             row: dict[str, list[float]] = {name: [] for name in ready}
             for repetition in range(repetitions + 1):
                 for name in list(ready):
                     try:
-                        answer = ready[name].speak(url, speech.chunks, speech.size, speech.pause)
+                        cost = _cost(ready[name], url, SPEECH[manner])
                     except WorkerFailed:
                         del ready[name]
                         continue
                     if repetition:  # the first warms up
-                        row[name].append(answer["cpu"] / speech.chunks * 1e6)
+                        row[name].append(cost)
             found[manner] = {name: values for name, values in row.items() if values}
     return found
+
+
+def _cost(worker: Worker, url: str, speech: Speech) -> float:
+    answer = worker.speak(url, speech.chunks, speech.size, speech.pause)
+    cpu: float = answer["cpu"]
+    return cpu / speech.chunks * 1e6

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import xml.dom.minidom
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ from bench import (
     trace,
 )
 from bench.__main__ import main
+from bench.crew import Crew, Worker, WorkerFailed, crew
 from bench.peers import Subject
-from bench.server import _frame_size, _framed
+from bench.server import _frame_size, _framed, serving
 from bench.subjects import LAST_WORD
 from bench.workloads import WORKLOADS
 from meerkat_rt.providers.openai import decoding
@@ -96,39 +98,50 @@ def test_who_asks_again_gets_the_last_word_with_what_it_asked_with() -> None:
 OURS = Subject("meerkat")
 
 
-def run(tmp_path: Path, names: list[str], subjects: list[Subject]) -> throughput.Throughput:
-    return throughput.run(
-        names, tmp_path, repetitions=3, seconds=0.01, step=lambda _: None, subjects=subjects
-    )
+@pytest.fixture
+def ours(tmp_path: Path) -> Iterator[Crew]:
+    with crew(tmp_path, [OURS, Subject("openai_client", "openai")]) as found:
+        yield found
 
 
-def test_a_run_measures_and_checks_what_was_delivered(tmp_path: Path) -> None:
-    found = run(tmp_path, ["text"], [OURS, Subject("openai_client", "openai")])
-    samples = found.samples["text"]["meerkat"]
+def run(found: Crew, names: list[str]) -> throughput.Found:
+    return throughput.run(names, found, repetitions=3, seconds=0.01, step=lambda _: None)
+
+
+def test_a_run_measures_and_checks_what_was_delivered(ours: Crew) -> None:
+    samples = run(ours, ["text"])["text"]["meerkat"]
     assert not samples.failed
     assert len(samples.cpu) == len(samples.rate) == 3
     assert min(samples.cpu + samples.rate) > 0
-    assert "trio" in found.versions["meerkat"]
-    assert "setup" in found.missing["openai"]
+    assert "trio" in ours.versions["meerkat"]
+    assert "setup" in ours.missing["openai"]
 
 
 def test_a_subject_that_loses_events_is_not_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ours: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        throughput.Worker,
-        "_answer",
-        lambda *_: {"cpu": 1.0, "wall": 1.0, "text": 3, "audio": 0, "versions": {}},
-    )
-    samples = run(tmp_path, ["text"], [OURS]).samples["text"]["meerkat"]
+    answer = {"cpu": 1.0, "wall": 1.0, "text": 3, "audio": 0, "versions": {}}
+    monkeypatch.setattr(Worker, "_answer", lambda *_: answer)
+    samples = run(ours, ["text"])["text"]["meerkat"]
     assert re.search(r"delivered 3 of \d+ of the text", samples.failed)
     assert not samples.cpu
 
 
 def test_a_subject_that_cannot_start_is_missing(tmp_path: Path) -> None:
-    found = run(tmp_path, ["text"], [Subject("no_such_subject")])
-    assert found.missing == {"no-such-subject": "the process has ended"}
-    assert found.samples == {"text": {}}
+    with crew(tmp_path, [Subject("no_such_subject")]) as found:
+        assert found.missing == {"no-such-subject": "the process has ended"}
+        assert run(found, ["text"]) == {"text": {}}
+
+
+def test_a_subject_that_answers_too_late_is_not_asked_again(ours: Crew) -> None:
+    """Its answer would be taken for one to the next question."""
+    worker = ours.workers["meerkat"]
+    with serving(WORKLOADS["text"]) as url:
+        order = {"url": url, "units": 1, "responses": 1, "parts": 1, "modality": "text"}
+        with pytest.raises(WorkerFailed, match="no answer within 0 s"):
+            worker._asked({**order, "timeout": -10})
+        with pytest.raises(WorkerFailed, match=r"ended|gone"):
+            worker.measure(WORKLOADS["text"], url, 1, 5)
 
 
 def test_what_subjects_need_is_read_without_importing_them() -> None:
@@ -347,8 +360,8 @@ def test_a_paced_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(values) == 2 for row in found["few"].values() for values in row.values())
 
 
-def test_microphone_audio_arrives(tmp_path: Path) -> None:
-    found = outbound.run(tmp_path, repetitions=1, step=lambda _: None)
+def test_microphone_audio_arrives(ours: Crew) -> None:
+    found = outbound.run(ours, repetitions=1, step=lambda _: None)
     assert found.keys() == set(outbound.SPEECH) >= set(outbound.QUICK)
     assert all(row["meerkat"][0] > 0 for row in found.values())
 
