@@ -1,7 +1,8 @@
 """What a session costs besides events: opening, idling, interrupting, calling tools, closing.
 
 Everything runs in one process over the transport in memory, so that what is measured is the
-runtime.  Run as a process of its own (`python -m bench.costs`), it prints its findings as JSON.
+runtime.  Run as a process of its own (`python -m bench.costs`), it prints its findings as JSON: by
+what was measured and in which unit, all repetitions.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from . import frames
 from .frames import Frame
 from .layers import Recording, opened
 from .percentiles import percentile
-from .stats import spread
+
+Cost = dict[str, list[float]]
 
 ROUNDS = 40
 IDLE = 400
@@ -43,7 +45,7 @@ CROWD = 1000
 BACKLOGS = {"idle": 0, "2 MiB": 2 << 20, "24 MiB": 24 << 20}
 NUDGES = 20
 NUDGE_MS = 40
-SWEPT, SWEPT_POINTS = "a_close_from_another_task", 60
+SWEPT, SWEPT_POINTS, SWEEPS = "a_close_from_another_task", 30, 3
 
 
 @attrs.define(eq=False)
@@ -129,7 +131,7 @@ async def meeting(
         nursery.cancel_scope.cancel()
 
 
-async def open_and_close() -> dict[str, float]:
+async def open_and_close() -> Cost:
     """Microseconds to open a session, and to leave its block, with a peer that answers."""
     opening, closing = [], []
     for _ in range(ROUNDS):
@@ -141,8 +143,8 @@ async def open_and_close() -> dict[str, float]:
     return {"open_us": _us(opening), "close_us": _us(closing)}
 
 
-def _us(values: list[float]) -> float:
-    return spread(values).median * 1e6
+def _us(values: list[float]) -> list[float]:
+    return [value * 1e6 for value in values]
 
 
 def _resident() -> int:
@@ -151,7 +153,7 @@ def _resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def idle() -> dict[str, float]:
+async def idle() -> Cost:
     """KiB and tasks of an idle session: the growth of the process over many."""
     async with AsyncExitStack() as stack:
         for _ in range(20):  # what the first ones bring with them is not theirs
@@ -161,13 +163,13 @@ async def idle() -> dict[str, float]:
             await stack.enter_async_context(meeting(stays=False, limits=_SHORT))
         memory = (_resident() - before) / IDLE / 1024
         grown = trio.lowlevel.current_statistics().tasks_living - tasks
-    return {"kib": memory, "tasks": grown / IDLE}
+    return {"kib": [memory], "tasks": [grown / IDLE]}
 
 
 _SHORT = SessionLimits(close_grace=0.001)  # nobody answers the close of an idle session
 
 
-async def teardown() -> dict[str, float]:
+async def teardown() -> Cost:
     """Seconds to cancel and be rid of a thousand sessions, and what is left of them."""
     before = trio.lowlevel.current_statistics().tasks_living
     opened, all_open = 0, trio.Event()
@@ -187,13 +189,13 @@ async def teardown() -> dict[str, float]:
         start, cpu = time.perf_counter(), time.process_time()
         nursery.cancel_scope.cancel()
     return {
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - cpu,
-        "tasks_left": trio.lowlevel.current_statistics().tasks_living - before,
+        "seconds": [time.perf_counter() - start],
+        "cpu_seconds": [time.process_time() - cpu],
+        "tasks_left": [trio.lowlevel.current_statistics().tasks_living - before],
     }
 
 
-async def interrupt(backlog: int) -> dict[str, float]:
+async def interrupt(backlog: int) -> Cost:
     """Microseconds from the call to the frame at the peer, and to the return of the call.
 
     `backlog`: bytes of speech that wait to be read; the microphone's lane is as full as it gets.
@@ -244,7 +246,36 @@ def _call(number: int) -> list[Frame]:
     ]
 
 
-async def close_with_tools() -> dict[str, float]:
+async def interrupt_tools() -> Cost:
+    """Microseconds from the call to the frame at the peer, and to the end of three running tools."""
+    wire, gone = [], []
+    running = 0
+
+    async def work() -> str:
+        """Never ends by itself."""
+        nonlocal running
+        running += 1
+        try:
+            await trio.sleep_forever()
+        finally:
+            running -= 1
+        return ""
+
+    begun = frames.event("response.created", response=frames.response("in_progress"))
+    for _ in range(ROUNDS):
+        async with meeting(ToolSet([work])) as (session, peer):
+            await peer.say(begun, *_call(1), *_call(2), *_call(3))
+            while running < 3:
+                await trio.lowlevel.checkpoint()
+            start = time.perf_counter()
+            await session.interrupt()
+            gone.append(time.perf_counter() - start)
+            assert not running
+            wire.append(await peer.until("response.cancel") - start)
+    return {"frame_us": _us(wire), "gone_us": _us(gone)}
+
+
+async def close_with_tools() -> Cost:
     """Microseconds to close a session with three running tools, whose peer answers."""
     took = []
     started = 0
@@ -269,7 +300,7 @@ async def close_with_tools() -> dict[str, float]:
     return {"close_us": _us(took)}
 
 
-async def tools() -> dict[str, float]:
+async def tools() -> Cost:
     """Microseconds from a call's frame to its handler, and to its output at the peer."""
     begun_at = 0.0
 
@@ -293,7 +324,7 @@ async def tools() -> dict[str, float]:
     return {"handler_us": _us(handler), "output_us": _us(output)}
 
 
-async def microphone() -> dict[str, float]:
+async def microphone() -> Cost:
     """Microseconds from PCM to a masked frame, by the length of the chunk, through the writer."""
     provider = OpenAIRealtime(api_key="bench")
     config = RealtimeSessionOpenConfig(
@@ -314,7 +345,7 @@ async def microphone() -> dict[str, float]:
     return found
 
 
-async def nudge() -> dict[str, float]:
+async def nudge() -> Cost:
     """Microseconds by which nudges come late, of a deadline of some ten milliseconds."""
     late = []
     for _ in range(NUDGES):
@@ -322,28 +353,32 @@ async def nudge() -> dict[str, float]:
             await session.create_response()
             asked = await peer.until("response.create")
             late.append((await peer.until("response.create") - asked) * 1e6 - NUDGE_MS * 1000)
-    return {"median_us": spread(late).median, "worst_us": percentile(late, 1.0)}
+    return {"late_us": late, "worst_us": [percentile(late, 1.0)]}
 
 
-def sweep() -> dict[str, float]:
+def sweep() -> Cost:
     """Runs a second of the test kit: a session cancelled at one point after the other."""
     from meerkat_rt.testing import cancel_everywhere
     from meerkat_rt.testing.scenarios import SCENARIOS
 
     case = SCENARIOS[SWEPT]
-    start = time.perf_counter()
-    report = cancel_everywhere(case.on(), verify=case.verify, sample=SWEPT_POINTS, check=False)
-    return {"runs_per_second": report.runs / (time.perf_counter() - start)}
+    rates = []
+    for _ in range(SWEEPS):
+        start = time.perf_counter()
+        report = cancel_everywhere(case.on(), verify=case.verify, sample=SWEPT_POINTS, check=False)
+        rates.append(report.runs / (time.perf_counter() - start))
+    return {"runs_per_second": rates}
 
 
-def run(step: Callable[[str], None]) -> dict[str, dict[str, float]]:
+def run(step: Callable[[str], None]) -> dict[str, Cost]:
     """All of it."""
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, Cost] = {}
     work: dict[str, Callable[[], Any]] = {
         "session": open_and_close,
         "idle": idle,
         "teardown": teardown,
         "close with 3 tools": close_with_tools,
+        "interrupt, 3 tools": interrupt_tools,
         "tool call": tools,
         "microphone, a chunk": microphone,
         "nudge": nudge,

@@ -162,11 +162,7 @@ def costs(results: Results) -> str:
     """Microphone audio, and what a session costs besides events."""
     head = ["microphone audio, CPU us/chunk", *results["outbound"], "how"]
     spoken = _table(head, report.outbound_rows(results))
-    rows = [
-        [name, ", ".join(f"{key} {value:,.4g}" for key, value in found.items())]
-        for name, found in results["costs"].items()
-    ]
-    return spoken + "\n\n" + _table(["what", "found"], rows)
+    return spoken + "\n\n" + _table(["what", "found"], report.cost_rows(results))
 
 
 def checked(results: Results) -> str:

@@ -96,9 +96,19 @@ def costs(console: Console, results: Results) -> None:
     table = Table(title="Other costs (transport in memory)", title_justify="left")
     table.add_column("what")
     table.add_column("found")
-    for name, found in results["costs"].items():
-        table.add_row(name, ", ".join(f"{key} {value:,.4g}" for key, value in found.items()))
+    for row in cost_rows(results):
+        table.add_row(*row)
     console.print(table)
+
+
+def cost_rows(results: Results) -> Iterator[list[str]]:
+    """What was measured, and what was found: the median, and its spread if there is one."""
+    for name, found in results["costs"].items():
+        cells = [
+            f"{key} {spread(values) if len(values) > 1 else format(values[0], ',.4g')}"
+            for key, values in found.items()
+        ]
+        yield [name, ", ".join(cells)]
 
 
 def paced(console: Console, results: Results) -> None:

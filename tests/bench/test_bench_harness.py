@@ -210,7 +210,7 @@ def whole() -> dict[str, object]:
         for name in ("drain", "floor", "meerkat", "openai")
     }
     row["broken"] = {"cpu": [], "rate": [], "failed": "TimeoutError", "units": 0}
-    waits = {name: {"frame_us": 1.0, "gone_us": 1.0} for name in ("interrupt, idle",)}
+    waits = {"interrupt, idle": {"frame_us": three, "gone_us": three}}
     return {
         "date": "2026-01-01T00:00",
         "machine": "a machine",
@@ -225,7 +225,7 @@ def whole() -> dict[str, object]:
         },
         "outbound": {"20 ms": {"meerkat": three}},
         "paced": {"100 x 50/s": {"meerkat": measured, "transport": measured}},
-        "costs": {"idle": {"kib": 50.0}, "close with 3 tools": {"close_us": 9.0}, **waits},
+        "costs": {"idle": {"kib": [50.0]}, "close with 3 tools": {"close_us": three}, **waits},
     }
 
 
@@ -249,6 +249,9 @@ def test_a_run_goes_into_the_documents(
     assert "| broken | TimeoutError |" in room
     assert "| meerkat | 4.1 ±1% | a lane |" in room
     assert "Missing: pipecat: not installed." in room
+    assert "| idle | kib 50 |" in room
+    assert "| interrupt, idle | frame_us 4.1 ±1%, gone_us 4.1 ±1% |" in room
+    assert "| close with three running tools | < 2000 us | 4.1 ±1% us | yes |" in room
     assert "100 x 50/s: cpu against transport" in room
     for picture in files[:3]:
         xml.dom.minidom.parse(str(picture))
