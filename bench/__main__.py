@@ -63,21 +63,21 @@ BRIEF = Thoroughness(
     repetitions=5,
     seconds=0.1,
     paced=pacing.QUICK,
-    rounds=5,
-    turn=0.4,
+    rounds=9,
+    turn=0.3,
     manners=outbound.QUICK,
     spoken=3,
     growth=2,
 )
 WHOLE = Thoroughness(
-    repetitions=9,
+    repetitions=7,
     seconds=0.2,
     paced=tuple(pacing.SCENARIOS),
-    rounds=11,
+    rounds=12,
     turn=0.8,
     manners=tuple(outbound.SPEECH),
     spoken=5,
-    growth=5,
+    growth=3,
 )
 
 

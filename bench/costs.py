@@ -40,7 +40,7 @@ from .percentiles import percentile
 Cost = dict[str, list[float]]
 
 ROUNDS = 40
-IDLE = 400
+IDLE = 200
 CROWD = 1000
 BACKLOGS = {"idle": 0, "2 MiB": 2 << 20, "24 MiB": 24 << 20}
 NUDGES = 20
@@ -247,7 +247,7 @@ def _call(number: int) -> list[Frame]:
 
 
 async def interrupt_tools() -> Cost:
-    """Microseconds from the call to the frame at the peer, and to the end of three running tools."""
+    """Microseconds from the call to the frame at the peer, and to the end of three tools."""
     wire, gone = [], []
     running = 0
 

@@ -33,7 +33,7 @@ from .workloads import Workload
 _MODEL = re.compile(r"bench-(\d+)(?:-([a-z]+))?")
 _CREATED = b'{"type":"response.created"'
 CLOCK = 10**14  # nanoseconds after which the time in an event's id begins again
-PAUSE = 0.15  # seconds between two turns of a paced delivery
+PAUSE = 0.05  # seconds between two turns of a paced delivery
 SLACK = 0.002  # seconds; who is later than that does not catch up: a burst is no pace
 
 

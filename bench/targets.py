@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from . import pacing
 from .stats import FEWEST, Ratio, ratio, spread
 
 OURS = "meerkat"
+TURNS = 3
 Results = dict[str, Any]
 """What `report.Run` keeps: `throughput` by workload and subject, `costs`, `paced`."""
 
@@ -124,14 +126,22 @@ def _paced(results: Results) -> Iterator[Target]:
 
 
 def paced_ratio(row: dict[str, pacing.Measured], theirs: str, what: str) -> Ratio:
-    """How many times the other's figure ours is, of the turns that tell it of both."""
+    """How many times the other's figure ours is, of the turns that tell it of both.
+
+    A percentile is told by few events, and so a repetition of one is the median of `TURNS` turns.
+    """
     if OURS not in row or theirs not in row:
         return Ratio(None, "not measured")
     pairs = list(zip(pacing.told(row[OURS], what), pacing.told(row[theirs], what), strict=False))
     known = [(ours, other) for ours, other in pairs if ours is not None and other is not None]
-    if len(known) < FEWEST <= len(pairs):
+    if what == "cpu_us":
+        return ratio([ours for ours, _ in known], [other for _, other in known])
+    kept = [known[at : at + TURNS] for at in range(0, len(known) - TURNS + 1, TURNS)]
+    if len(kept) < FEWEST <= len(pairs) // TURNS:
         return Ratio(None, f"others had the processor in {len(pairs) - len(known)} of {len(pairs)}")
-    return ratio([ours for ours, _ in known], [other for _, other in known])
+    return ratio(
+        *([statistics.median(pair[side] for pair in turns) for turns in kept] for side in (0, 1))
+    )
 
 
 def verdict(targets: list[Target]) -> tuple[str, int]:

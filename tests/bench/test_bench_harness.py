@@ -333,15 +333,30 @@ def test_waits_are_those_of_the_kernel() -> None:
     assert waits.grown() == 0
 
 
+def paced_row(p99: list[float], aside: list[float]) -> pacing.Measured:
+    return {"cpu_us": [1.0] * len(p99), "p99_us": p99, "aside": aside}
+
+
 def test_turns_of_which_too_little_is_left_tell_no_latency() -> None:
-    row = {"cpu_us": [1.0] * 4, "p99_us": [2.0] * 4, "aside": [0.0, 0.9, pacing.ASIDE, 0.1]}
+    row = paced_row([2.0] * 4, [0.0, 0.9, pacing.ASIDE, 0.1])
     assert pacing.told(row, "p99_us") == [2.0, None, 2.0, 2.0]
     assert pacing.told(row, "cpu_us") == row["cpu_us"]
-    paced = {"meerkat": row, "transport": {**row, "aside": [0.9, 0.0, 0.0, 0.0]}}
+
+
+def test_a_repetition_of_a_percentile_is_the_median_of_three_turns() -> None:
+    quiet = [0.0] * 9
+    ours, theirs = [2.0, 4.0, 90.0] * 3, [2.0, 1.0, 2.0] * 3
+    paced = {"meerkat": paced_row(ours, quiet), "transport": paced_row(theirs, quiet)}
+    found = targets.paced_ratio(paced, "transport", "p99_us")
+    assert str(found) == "2.00x"
+    assert found.value is not None
+    assert found.value.relative == 0
+    paced["transport"] = paced_row(theirs, [*quiet[:8], 0.9])
     assert targets.paced_ratio(paced, "transport", "p99_us").refused == (
-        "others had the processor in 2 of 4"
+        "others had the processor in 1 of 9"
     )
     assert str(targets.paced_ratio(paced, "transport", "cpu_us")) == "1.00x"
+    assert targets.paced_ratio(paced, "openai", "cpu_us").refused == "not measured"
 
 
 def test_a_server_that_falls_behind_says_so() -> None:
