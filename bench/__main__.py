@@ -93,7 +93,9 @@ def _cache_option(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--quick", is_flag=True, help="Three workloads and all installed subjects.")
 @click.option("--only", multiple=True, type=click.Choice(list(WORKLOADS)), help="These workloads.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Keep the results.")
-@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw them (.svg).")
+@click.option(
+    "--plot", "plot_file", type=click.Path(path_type=Path), help="Draw them (.svg or .png)."
+)
 @click.option(
     "--compare",
     nargs=2,
@@ -127,8 +129,8 @@ def main(
         return
     if gated:
         sys.exit(gate.run(console))
-    if plot_file is not None and plot_file.suffix != ".svg":
-        raise click.UsageError("pictures are SVG: --plot FILE.svg")
+    if plot_file is not None and plot_file.suffix not in plot.SUFFIXES:
+        raise click.UsageError("pictures are SVG or PNG: --plot FILE.svg or FILE.png")
     where = peers.cache(cache)
     names = only or (QUICK if quick else tuple(WORKLOADS))
     results = _measure(names, where, quick=quick)

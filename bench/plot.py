@@ -8,6 +8,7 @@ from typing import Any
 
 from . import svg
 from .layers import LAYERS
+from .png import png
 from .stats import spread
 from .targets import Results
 
@@ -165,12 +166,16 @@ def _chart(title: str, chart: dict[str, dict[Any, list[float]]], top: float) -> 
     return body
 
 
+SUFFIXES = (".svg", ".png")
+
+
 def write(results: Results, path: Path) -> None:
-    """Write the picture of the rates.
+    """Write the picture of the rates, as what the name ends in.
 
     Raises:
-        ValueError: the name does not end in .svg.
+        ValueError: that is none of `SUFFIXES`.
     """
-    if path.suffix != ".svg":
-        raise ValueError(f"{path.name}: pictures are SVG, so the name ends in .svg")
-    path.write_text(rates(results), encoding="utf-8")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path.name}: pictures are SVG or PNG: end the name in .svg or .png")
+    drawn = rates(results)
+    path.write_bytes(png(drawn) if path.suffix == ".png" else drawn.encode())

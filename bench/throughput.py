@@ -12,6 +12,7 @@ from .server import serving
 from .workloads import WORKLOADS, Workload
 
 PROBE_UNITS = 2  # of a first run, which warms up and tells how much keeps a subject busy
+FEWEST_UNITS = 4  # of a measurement, so that what begins a conversation does not weigh on the slow
 LIMIT_BYTES = 160 * 1024 * 1024  # of one measurement
 
 
@@ -75,7 +76,8 @@ def _probe(workload: Workload, worker: Worker, url: str, samples: Samples, secon
         samples.failed = str(failed)
         return
     wanted = round(PROBE_UNITS * seconds / max(answer["cpu"], 1e-4))
-    samples.units = max(1, min(wanted, workload.units_limit, LIMIT_BYTES // workload.size))
+    most = min(workload.units_limit, LIMIT_BYTES // workload.size)
+    samples.units = max(FEWEST_UNITS, min(wanted, most))
 
 
 def _measure(workload: Workload, worker: Worker, url: str, samples: Samples) -> None:

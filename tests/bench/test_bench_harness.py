@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import sys
 import xml.dom.minidom
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from bench import (
     pacing,
     peers,
     plot,
+    png,
     publish,
     report,
     server,
+    svg,
     targets,
     throughput,
     trace,
@@ -182,18 +186,68 @@ def test_compare(tmp_path: Path) -> None:
     assert "-50 %" in done.output
 
 
-def test_pictures_are_svg(tmp_path: Path) -> None:
-    samples = {"cpu": [4.0, 4.0, 4.0]}
-    found = {"date": "2026-01-01T00:00", "throughput": {"mix": {"a<b": samples, "drain": samples}}}
-    picture = plot.rates(found)
+RATES = {
+    "date": "2026-01-01T00:00",
+    "throughput": {"mix": {"a<b": {"cpu": [4.0] * 3}, "drain": {"cpu": [4.0] * 3}}},
+}
+
+
+def test_pictures_are_svg() -> None:
+    picture = plot.rates(RATES)
     assert picture.startswith("<svg")
     assert "a&lt;b" in picture
     assert "250,000" in picture
     assert "drain" not in picture
-    with pytest.raises(ValueError, match="SVG"):
-        plot.write(found, tmp_path / "run.png")
-    done = CliRunner().invoke(main, ["--plot", str(tmp_path / "run.png")])
+
+
+def test_pictures_are_svg_or_png_and_nothing_else(tmp_path: Path) -> None:
+    plot.write(RATES, tmp_path / "run.svg")
+    assert (tmp_path / "run.svg").read_text(encoding="utf-8") == plot.rates(RATES)
+    plot.write(RATES, tmp_path / "run.png")
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="SVG or PNG"):
+        plot.write(RATES, tmp_path / "run.gif")
+    done = CliRunner().invoke(main, ["--plot", str(tmp_path / "run.gif")])
     assert done.exit_code == 2
+    assert "SVG or PNG" in done.output
+
+
+def pixels(file: bytes) -> tuple[int, int, list[bytes]]:
+    """Width, height and rows of a PNG as we write it."""
+    kinds, at = {}, 8
+    while at < len(file):
+        size, kind = struct.unpack(">I4s", file[at : at + 8])
+        data, check = file[at + 8 : at + 8 + size], file[at + 8 + size : at + 12 + size]
+        assert struct.pack(">I", zlib.crc32(kind + data)) == check
+        kinds[kind] = data
+        at += size + 12
+    width, height = struct.unpack(">II", kinds[b"IHDR"][:8])
+    raw, step = zlib.decompress(kinds[b"IDAT"]), 3 * width + 1
+    assert len(raw) == step * height
+    return width, height, [raw[row * step + 1 : (row + 1) * step] for row in range(height)]
+
+
+def test_a_png_shows_what_the_svg_says() -> None:
+    body = [
+        svg.bar(10, 30, 20, 10, "#b3541e"),
+        svg.line([(40, 35), (60, 35)], "#4a78a8"),
+        svg.text(100, 60, "I"),
+        svg.text(100, 80, "I", anchor="end"),
+        svg.text(100, 100, "é"),  # has no form, and takes its room
+    ]
+    width, height, rows = pixels(png.png(svg.picture(110, "", body)))
+
+    def at(x: float, y: float) -> str:
+        column = round(x * png.SCALE) * 3
+        return rows[round(y * png.SCALE)][column : column + 3].hex()
+
+    assert (width, height) == (svg.WIDTH * png.SCALE, 110 * png.SCALE)
+    assert at(9, 35) == at(31, 35) == at(20, 41) == "ffffff"
+    assert at(20, 35) == "b3541e"
+    assert at(50, 35) == at(58, 33) == "4a78a8"  # the line, and the dot at its end
+    assert at(50, 38) == "ffffff"
+    assert at(102, 56) == at(96, 76) == "000000"  # the upright stroke
+    assert at(100, 56) == "ffffff"
 
 
 # ---------------------------------------------------------------- a whole run
