@@ -28,22 +28,28 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """A subject's process."""
+    """A subject's process; another one in its place if it has been ended."""
 
     def __init__(self, subject: Subject, python: Path, authority: str | None) -> None:
         root = Path(__file__).parent.parent
+        self._command = [python, "-m", "bench.worker", subject.module]
+        self._root = root
+        self._environment = {
+            **os.environ,
+            "OPENAI_API_KEY": "bench",
+            "PYTHONPATH": str(root),
+            **({} if authority is None else {"SSL_CERT_FILE": authority}),
+        }
+        self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            [python, "-m", "bench.worker", subject.module],
-            cwd=root,
+            self._command,
+            cwd=self._root,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={
-                **os.environ,
-                "OPENAI_API_KEY": "bench",
-                "PYTHONPATH": str(root),
-                **({} if authority is None else {"SSL_CERT_FILE": authority}),
-            },
+            env=self._environment,
         )
         self._selector = selectors.DefaultSelector()
         assert self._process.stdout is not None
@@ -92,6 +98,10 @@ class Worker:
         return self._asked({**order, "timeout": TIMEOUT})
 
     def _asked(self, order: dict[str, Any]) -> dict[str, Any]:
+        if self._process.poll() is not None:
+            self.close()
+            self._start()
+            self.versions()
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -107,6 +117,7 @@ class Worker:
             left = deadline - time.monotonic()
             if left <= 0 or not self._selector.select(left):
                 self._process.kill()  # its answer, once it came, would be taken for the next one
+                self._process.wait()
                 raise WorkerFailed(f"no answer within {timeout:.0f} s")
             data = os.read(self._process.stdout.fileno(), 65536)
             if not data:
