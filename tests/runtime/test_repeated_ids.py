@@ -11,7 +11,9 @@ from continuitykit import calling, calling_gemini, exchange, open_config
 from runtimekit import closing, meeting, rest, take
 
 from meerkat_rt import (
+    Answered,
     Conversation,
+    Lost,
     OpenAIRealtime,
     RealtimeConfig,
     RealtimeTextChunk,
@@ -222,3 +224,30 @@ async def test_call_ids_of_gemini_that_come_again_on_the_next_connection_are_oth
     first, second = (each.call_id for each in call.of(events.ToolCallRequested))
     assert second.startswith(first)
     assert second != first
+
+
+async def test_an_answer_under_the_id_of_an_ended_one_is_none_and_its_request_is_lost(
+    autojump_clock,
+):
+    async def script(peer):
+        await peer.text_response("One.", await peer.expect("response.create"))
+        last = peer.last_item_id
+        counting_anew(peer)
+        await peer.text_response("Two.", await peer.expect("response.create"))
+        peer._counts.update(response=10, item=10)
+        peer.last_item_id = last
+        for _ in range(3):  # the nudges
+            await peer.expect("response.create")
+        await peer.text_response("Three.", await peer.expect("response.create"))
+        await peer.linger()
+
+    async with meeting(script, patience=100) as m:
+        first = await m.session.create_response()
+        await take(m.session, events.TurnCompleted)
+        second = await m.session.create_response()
+        await take(m.session, events.Stalled)
+        assert isinstance(await first.outcome(), Answered)
+        assert isinstance(await second.outcome(), Lost)
+        third = await m.session.create_response()
+        await take(m.session, events.TurnCompleted)
+        assert isinstance(await third.outcome(), Answered)
