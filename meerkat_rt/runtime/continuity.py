@@ -13,29 +13,20 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..model.conversation import (
-    AssistantMessage,
-    AssistantTranscript,
-    SystemMessage,
-)
-from ..model.errors import (
-    ConnectionReset,
-    LlmError,
-    NetworkTimeout,
-    RateLimited,
-)
+from ..model.conversation import SystemMessage
+from ..model.errors import ConnectionReset, LlmError, NetworkTimeout, RateLimited
 from ..model.events import ClosedBy, CloseReason, Reconnecting, SessionRotated, SessionRotating
 from ..turn.crossing import Terms
 from . import link as links
+from .changes import Changes
 from .continuity_policy import ContinuityPolicy
 from .errors import ReconnectExhausted
 from .journey import Journey, ResumeAt, Swap
 from .recollection import Recollection
 from .signal import Signal
+from .timetable import Timetable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from ..model.conversation import Message
     from ..model.live_config import RealtimeConfig
     from ..providers.base import Replay
@@ -43,10 +34,6 @@ if TYPE_CHECKING:
     from .core import SessionCore
     from .link import Link
     from .origin import Origin
-
-_GOING_AWAY = 0.8  # of the time that the provider leaves; then the swap happens anyway
-_MAX_MARGIN = 0.25  # of a cap; short ones must leave some life to a connection
-_MAX_LAST_CALL = 0.05
 
 
 class Continuity:
@@ -60,18 +47,15 @@ class Continuity:
         self.point: ResumeAt | None = None
         self.wake = Signal()
         self.running = False
-        self.swaps: list[Swap] = []
-        self._issued: list[tuple[RealtimeConfig, RealtimeConfig]] = []  # merged, update
+        self.changes = Changes()
+        self.timetable = Timetable(policy)
         self._rng: random.Random | None = None  # 2.5 KiB, which most sessions never need
         self._error: LlmError | None = None  # why there is no connection
         self._attempts = 0  # since a connection was steady
-        self._ends_at: float | None = None  # the provider said so
-        self._last_moment = math.inf  # then it is not waited any longer for a boundary
         self._doomed: tuple[CloseReason, LlmError] | None = None
         self._moved = False
         self._replay: Replay | None = None  # to be sent to the session that is resumed
         self._unsent: frozenset[str] = frozenset()
-        self._swap_not_before = -math.inf
         self._failed_over = False
         self._replacing = False  # another connection is on its way
         self._before: Link | None = None  # the last one, whose session may be resumed
@@ -88,14 +72,15 @@ class Continuity:
         if error is None:
             # An orderly end, by the provider.  It came amiss only if somebody waits for an answer,
             # or if it was the announced end of the connection and not of the conversation.
-            return self._core.machine.unanswered or self._ends_at is not None
+            return self._core.machine.unanswered or self.timetable.ends_at is not None
         return error.retryable or (policy.failover is not None and not self._failed_over)
 
     def lost(self, link: Link, error: LlmError | None) -> None:
         """The session has no connection any more."""
         self._before = link
         self._error = error
-        self._ends_at = self._doomed = None
+        self._doomed = None
+        self.timetable.forget()
         if self._lasted(link):
             self._attempts = 0
         self.notice()
@@ -110,11 +95,7 @@ class Continuity:
 
     def link_ending(self, effect: LinkEnding) -> None:
         """The provider will end the connection."""
-        if self.policy is None:
-            return
-        left = self.policy.last_call if effect.time_left is None else max(0.0, effect.time_left)
-        now = trio.current_time()
-        self._ends_at, self._last_moment = now + left, now + left * _GOING_AWAY
+        self.timetable.announced(effect.time_left)
         self.notice()
 
     def ending(self, reason: CloseReason, error: LlmError) -> None:
@@ -130,9 +111,7 @@ class Continuity:
 
     def close(self) -> None:
         """The session has ended."""
-        for swap in self.swaps:
-            swap.done.set()
-        self.swaps.clear()
+        self.changes.close()
 
     def resumption_point(self, effect: ResumptionPoint) -> None:
         """The provider told from where its session can be resumed.
@@ -160,40 +139,23 @@ class Continuity:
     @property
     def config(self) -> RealtimeConfig:
         """The configuration as it will be when every pending change is made."""
-        config = self._core.dialect.config
-        for swap in self.swaps:
-            config = config.merged_with(swap.updates)
-        return config
-
-    def issued(self, merged: RealtimeConfig, update: RealtimeConfig) -> None:
-        """`RequiresResumption(merged)` was returned for `update`; it may be resumed with later.
-
-        Until then other changes may be made, which the merged configuration does not have.
-        """
-        self._issued = [*self._issued[-7:], (merged, update)]
+        return self.changes.on(self._core.dialect.config)
 
     def ask(
         self, config: RealtimeConfig, *, at_once: bool, bridge: str | None, patience: float
     ) -> Swap:
         """Ask for a swap; the task does it.  `patience`: seconds to wait for a turn's end."""
-        updates = next((update for merged, update in self._issued if merged == config), config)
         call = self._core.tools.own_call()
-        caller = None if call is None else call.call_id
-        swap = Swap(updates, at_once, bridge, trio.current_time() + patience, caller)
-        self.swaps.append(swap)
+        swap = self.changes.ask(
+            config,
+            at_once=at_once,
+            bridge=bridge,
+            patience=patience,
+            caller=None if call is None else call.call_id,
+        )
         self.notice()
         self._core.summons.set()
         return swap
-
-    @property
-    def callers(self) -> tuple[str, ...]:
-        """The calls that wait for a swap, which does not wait for them in turn."""
-        return tuple(swap.caller for swap in self.swaps if swap.caller is not None)
-
-    def withdraw(self, swap: Swap) -> None:
-        """Nobody waits for the swap any more; if it has not begun, it does not happen."""
-        if not swap.begun and swap in self.swaps:
-            self.swaps.remove(swap)
 
     # ---------------------------------------------------------------- the task
 
@@ -209,38 +171,11 @@ class Continuity:
                     core.link_lost(core.link, reason, error)
             elif core.link is None:
                 await self._reconnect(nursery)
-            elif self.swaps or trio.current_time() >= self._rotate_at(core.link):
+            elif self.changes.swaps or trio.current_time() >= self.timetable.rotate_at(core.link):
                 await self._replace(nursery, core.link)
             else:
-                with trio.move_on_at(self._rotate_at(core.link)):
+                with trio.move_on_at(self.timetable.rotate_at(core.link)):
                     await self.wake.wait()
-
-    def _cap(self, link: Link) -> float:
-        """When the connection will be ended."""
-        policy = self.policy
-        if policy is None or not policy.rotate:
-            return math.inf
-        age = policy.max_age if policy.max_age is not None else link.dialect.profile.session_cap
-        return math.inf if age is None else link.opened_at + age
-
-    def _rotate_at(self, link: Link) -> float:
-        """From when on a boundary between turns is good for a rotation."""
-        if self._ends_at is not None:
-            return max(trio.current_time(), self._swap_not_before)
-        policy, cap = self.policy, self._cap(link)
-        if policy is None or cap == math.inf:
-            return math.inf
-        margin = min(policy.rotation_margin, (cap - link.opened_at) * _MAX_MARGIN)
-        return max(cap - margin, self._swap_not_before)
-
-    def _last_call(self, link: Link) -> float:
-        """When a rotation happens whatever is going on."""
-        policy = self.policy
-        assert policy is not None
-        if self._ends_at is not None:
-            return self._last_moment
-        cap = self._cap(link)
-        return cap - min(policy.last_call, (cap - link.opened_at) * _MAX_LAST_CALL)
 
     # ---------------------------------------------------------------- a planned swap
 
@@ -249,10 +184,10 @@ class Continuity:
         core.keep_sent_audio(trio.current_time())
         if not await self._boundary(old):
             return  # it is lost: that comes first
-        asked = bool(self.swaps)  # some may have been withdrawn, or have come
-        if not asked and trio.current_time() < self._rotate_at(old):
+        asked = bool(self.changes.swaps)  # some may have been withdrawn, or have come
+        if not asked and trio.current_time() < self.timetable.rotate_at(old):
             return
-        why = "resume_with" if asked else "age" if self._ends_at is None else "going_away"
+        why = "resume_with" if asked else "age" if self.timetable.ends_at is None else "going_away"
         core.events.put([SessionRotating(why=why)])
         self._replacing = True
         try:
@@ -291,7 +226,7 @@ class Continuity:
             if self._core.link is old:
                 await self._boundary(old, link)
             # Of what was changed, or asked for, meanwhile, it does not know.
-            same = journey.current == self._current() and journey.swaps == tuple(self.swaps)
+            same = journey.current == self._current() and journey.swaps == tuple(self.changes.swaps)
             fit = same and not link.ended.is_set()
         finally:
             if not fit:
@@ -309,7 +244,7 @@ class Continuity:
             error = ConnectionReset("the next connection ended before it took over")
         if core.link is old and self._doomed is None:
             again = trio.current_time() + (self.policy or ContinuityPolicy()).max_backoff
-            if not error.retryable or again >= self._until(old):
+            if not error.retryable or again >= self.timetable.until(old, self.changes.swaps):
                 self._fail(error)
                 return False
             with trio.move_on_at(again):
@@ -319,11 +254,8 @@ class Continuity:
 
     def _fail(self, error: LlmError) -> None:
         """The swaps that had begun did not come about; all else goes on as it was."""
-        for swap in [each for each in self.swaps if each.begun]:
-            self.swaps.remove(swap)
-            swap.finish(error)
-        policy = self.policy or ContinuityPolicy()
-        self._swap_not_before = trio.current_time() + policy.max_backoff
+        self.changes.fail(error)
+        self.timetable.postpone()
 
     async def _boundary(self, link: Link, following: Link | None = None) -> bool:
         """Wait for the boundary between two turns, as long as there is time for it.
@@ -336,7 +268,7 @@ class Continuity:
             while core.link is link and self._doomed is None and not core.at_boundary:
                 if following is not None and following.ended.is_set():
                     break
-                until = self._until(link)
+                until = self.timetable.until(link, self.changes.swaps)
                 if trio.current_time() >= until:
                     break
                 with trio.move_on_at(until):
@@ -344,13 +276,6 @@ class Continuity:
         finally:
             core.boundary = None
         return core.link is link and self._doomed is None
-
-    def _until(self, link: Link) -> float:
-        """How long a boundary may be waited for."""
-        until = [-math.inf if swap.at_once else swap.deadline for swap in self.swaps]
-        if self.policy is not None and (self._ends_at is not None or self._cap(link) < math.inf):
-            until.append(self._last_call(link))
-        return min(until, default=-math.inf)
 
     # ---------------------------------------------------------------- reconnection
 
@@ -406,7 +331,7 @@ class Continuity:
         try:
             return await self._once(nursery)
         except LlmError as error:
-            if self.swaps and not error.retryable:
+            if self.changes.swaps and not error.retryable:
                 # Maybe it is the new configuration that is refused: the old one is known to work.
                 self._fail(error)
             elif self.point is None or _of_the_network(error):
@@ -466,9 +391,7 @@ class Continuity:
         """
         core, point = self._core, self.point
         config, current = self.config, self._current()
-        swaps = tuple(self.swaps)
-        for swap in swaps:
-            swap.begun = True
+        swaps = self.changes.begin()
         elsewhere = self._failed_over and not self._moved
         if elsewhere:
             config = self.origin.provider.config
@@ -478,7 +401,7 @@ class Continuity:
             told |= replay.items
         history: list[Message] = []
         if point is None:
-            history, told = self._so_far()
+            history, told = self.recollection.so_far(core)
         plan = self.origin.plan(
             config,
             history,
@@ -504,16 +427,6 @@ class Continuity:
         """All that the live session was configured with, to be compared."""
         return self._core.dialect.config, self.origin.config
 
-    def _so_far(self) -> tuple[list[Message], set[str]]:
-        """Everything that has been said, and the items that it was said in."""
-        core = self._core
-        told = {item_id for items in core.spoken_items for item_id in items}
-        history = self.recollection.history(core.spoken, core.spoken_items)
-        for items, text in core.machine.unheard():
-            told.update(items)
-            history.append(_said(text))
-        return history, told
-
     async def _dial(self, nursery: trio.Nursery, journey: Journey) -> Link:
         plan = journey.plan
         return await links.start_link(
@@ -529,8 +442,7 @@ class Continuity:
             if self._lasted(old):
                 self._attempts = 0
             else:  # a provider that sends us away again and again is not followed at its pace
-                policy = self.policy or ContinuityPolicy()
-                self._swap_not_before = trio.current_time() + policy.max_backoff
+                self.timetable.postpone()
             old.retire(core.limits.close_grace)
 
     def _cross(self, link: Link, journey: Journey) -> None:
@@ -544,13 +456,12 @@ class Continuity:
         if replay is not None:
             answerable -= replay.calls  # which are answered by it
         without = answerable if replay is None else answerable | replay.calls
-        missing = self._missing(journey, without)
+        missing = self.recollection.missing(core, journey, without)
         known = (*journey.seeded_calls, *self.recollection.calls(journey.recollected))
         if point is not None and self._before is not None:
             link.codec.carry_on(self._before.codec, answerable)
-        done = [swap for swap in journey.swaps if swap in self.swaps]
+        done = self.changes.take(journey.swaps)
         for swap in done:
-            self.swaps.remove(swap)
             if swap.bridge is not None:
                 bridge = SystemMessage(swap.bridge)
                 self.recollection.tell(bridge, len(core.spoken))
@@ -576,8 +487,8 @@ class Continuity:
             settings=plan.settings,
             tools=self.origin.specs(plan.config) if retooled else None,
         )
-        self._error = self._ends_at = self._doomed = None
-        self._last_moment = math.inf
+        self._error = self._doomed = None
+        self.timetable.forget()
         self._moved = self._failed_over
         core.adopt(link, plan.dialect, terms)
         core.events.put(
@@ -585,28 +496,6 @@ class Continuity:
         )
         for swap in done:
             swap.finish()
-
-    def _missing(self, journey: Journey, without: Collection[str]) -> list[Message]:
-        """What has been said and the next session does not know."""
-        core, told = self._core, journey.told
-        missing = self.recollection.history(
-            core.spoken,
-            core.spoken_items,
-            told=told,
-            after=journey.recollected,
-            without=without,
-            in_words=not journey.plan.dialect.seeds_call("call"),
-        )
-        missing += (
-            _said(text)
-            for items, text in core.machine.unheard()
-            if any(item_id not in told for item_id in items)
-        )
-        return missing
-
-
-def _said(text: str) -> AssistantMessage:
-    return AssistantMessage(blocks=(AssistantTranscript(text=text),))
 
 
 def _retryable(error: LlmError | None) -> bool:

@@ -204,7 +204,7 @@ class SessionCore:
     def at_boundary(self) -> bool:
         """Between two turns; audio that nobody reads will not be heard, so it is not waited for."""
         machine = self.machine
-        asking = () if self.continuity is None else self.continuity.callers
+        asking = () if self.continuity is None else self.continuity.changes.callers
         return machine.at_boundary(asking) or (
             self.events.left_unread and machine.turn_over(asking)
         )

@@ -14,6 +14,7 @@ import attrs
 from ..model.conversation import (
     AssistantMessage,
     AssistantToolUse,
+    AssistantTranscript,
     Message,
     SystemNoticeMessage,
     TextContent,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from ..turn.effects import Recollect
+    from .core import SessionCore
+    from .journey import Journey
 
 ENTRIES = 64
 BYTES = 256 * 1024  # of text of outcomes; the newest are kept
@@ -139,3 +142,35 @@ class Recollection:
         for entry in entries[place:]:
             whole += entry.told(in_words)
         return whole
+
+    def so_far(self, core: SessionCore) -> tuple[list[Message], set[str]]:
+        """Everything that has been said, and the items that it was said in."""
+        told = {item_id for items in core.spoken_items for item_id in items}
+        history = self.history(core.spoken, core.spoken_items)
+        for items, text in core.machine.unheard():
+            told.update(items)
+            history.append(_said(text))
+        return history, told
+
+    def missing(
+        self, core: SessionCore, journey: Journey, without: Collection[str]
+    ) -> list[Message]:
+        """What was said and the session of `journey` does not know, but the calls `without`."""
+        missing = self.history(
+            core.spoken,
+            core.spoken_items,
+            told=journey.told,
+            after=journey.recollected,
+            without=without,
+            in_words=not journey.plan.dialect.seeds_call("call"),
+        )
+        missing += (
+            _said(text)
+            for items, text in core.machine.unheard()
+            if any(item_id not in journey.told for item_id in items)
+        )
+        return missing
+
+
+def _said(text: str) -> AssistantMessage:
+    return AssistantMessage(blocks=(AssistantTranscript(text=text),))

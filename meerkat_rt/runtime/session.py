@@ -148,7 +148,7 @@ class RealtimeSession(SessionCommands):
             config = core.dialect.config if core.continuity is None else core.continuity.config
             merged = config.merged_with(delta)
             if core.continuity is not None:
-                core.continuity.issued(merged, delta)
+                core.continuity.changes.issued(merged, delta)
             return RequiresResumption(merged)
         core.dialect.with_config(core.dialect.config.merged_with(delta))  # raises if it cannot be
         # Other changes may have been acknowledged by then.
@@ -202,7 +202,7 @@ class RealtimeSession(SessionCommands):
         try:
             await swap.done.wait()
         finally:
-            core.continuity.withdraw(swap)
+            core.continuity.changes.withdraw(swap)
         if swap.error is not None:
             raise swap.error
         if not swap.made:

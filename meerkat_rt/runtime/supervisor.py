@@ -99,7 +99,7 @@ async def _produce(core: SessionCore, nursery: trio.Nursery, writing: trio.Nurse
             continuity = None
         while not core.close_requested.is_set():
             await core.summons.wait()
-            if continuity is not None and continuity.swaps:
+            if continuity is not None and continuity.changes.swaps:
                 producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
                 continuity = None
         core.wind_up()

@@ -248,7 +248,7 @@ async def test_an_end_that_was_announced_while_it_waited_is_not_put_off_by_that(
     async with calling_gemini(first, second, third) as call:
         await call.until(ev.SessionRotated)
         assert trio.current_time() > 40
-        assert call.core.continuity._ends_at == pytest.approx(73, abs=0.1)
+        assert call.core.continuity.timetable.ends_at == pytest.approx(73, abs=0.1)
         await trio.sleep(20)
 
 
