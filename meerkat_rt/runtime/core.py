@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from ..model.conversation import Message, ToolResult
     from ..model.events import RealtimeSessionEvent
     from ..model.live_config import RealtimeConfig
-    from ..model.transcript import RealtimeTranscriptEvent
+    from ..model.transcript import RealtimeTranscriptApplyOutcome
     from ..providers.base import Dialect
     from ..turn.crossing import Terms
     from ..turn.effects import MachineSettings
@@ -191,12 +191,15 @@ class SessionCore:
             for effect in effects:
                 _EFFECTS[type(effect)](self, effect)
         if transcript:
-            self._apply(transcript, events)
-        if events:
-            self.events.put(events)
-            if self.events.overflowing:
-                self._consumer_too_slow()
-        self._set_timer()
+            outcomes = self.authority.apply_all(transcript)
+            if outcomes:
+                self._materialized(outcomes, events)
+            if self.journal is not None:
+                self.journal.add(transcript)  # announces later, see `announce`
+        if events and self.events.put(events):
+            self._consumer_too_slow()
+        if self.machine.deadlines.changed:
+            self._set_timer()
         if self.boundary is not None and self.at_boundary:
             self.boundary.set()
 
@@ -218,30 +221,25 @@ class SessionCore:
             CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), ConsumerTooSlow(text)
         )
 
-    def observe(self, events: list[ProviderEvent], now: float) -> None:
+    def observe(self, events: Iterable[ProviderEvent], now: float) -> None:
         """One batch of provider events."""
         self.machine.observe_all(events, now)
         self.step()
 
-    def _apply(
-        self, transcript: list[RealtimeTranscriptEvent], events: list[RealtimeSessionEvent]
+    def _materialized(
+        self, outcomes: list[RealtimeTranscriptApplyOutcome], events: list[RealtimeSessionEvent]
     ) -> None:
-        apply, journal = self.authority.apply, self.journal
-        for event in transcript:
-            outcome = apply(event)
-            if outcome.messages:
-                ids = tuple(item.item_id for item in outcome.materialized_messages)
-                shares = _share(ids, outcome.messages)
-                self.spoken += outcome.messages
-                self.spoken_items += shares
-                if journal is None:
-                    self.messages += outcome.messages
-                    events.extend(
-                        MessageCommitted(message=message, item_ids=own)
-                        for message, own in zip(outcome.messages, shares, strict=True)
-                    )
-        if journal is not None:
-            journal.add(transcript)  # announces later, see `announce`
+        for outcome in outcomes:
+            ids = tuple(item.item_id for item in outcome.materialized_messages)
+            shares = _share(ids, outcome.messages)
+            self.spoken += outcome.messages
+            self.spoken_items += shares
+            if self.journal is None:
+                self.messages += outcome.messages
+                events.extend(
+                    MessageCommitted(message=message, item_ids=own)
+                    for message, own in zip(outcome.messages, shares, strict=True)
+                )
 
     def announce(self, stored: Iterable[StoredMessage]) -> None:
         """Tell the application of messages that have become durable."""
@@ -489,7 +487,7 @@ class SessionCore:
     # ---------------------------------------------------------------- timer
 
     def _set_timer(self) -> None:
-        if self._timer is not None and self.machine.deadlines_changed:
+        if self._timer is not None:
             deadline = self.machine.next_deadline
             if deadline != self._deadline:
                 self._deadline = deadline

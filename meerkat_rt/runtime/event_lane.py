@@ -12,7 +12,6 @@ import attrs
 import trio
 
 from ..model.events import MediaGap, OutputAudioChunk
-from .signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +73,7 @@ class EventLane:
         self._holes = 0
         self._control = 0  # events that are neither audio nor gaps
         self._gap: _Audio | None = None
-        self._readable = Signal()
+        self._reader: trio.lowlevel.Task | None = None  # asleep until something comes
         self._busy = False
         self._since_yield = 0
         self._ended = False
@@ -96,19 +95,17 @@ class EventLane:
         return bool(self._queue) and not self._busy
 
     @property
-    def overflowing(self) -> bool:
-        """More control events wait than an application that reads lets pile up."""
-        return self._control > self._limits.waiting_events
-
-    @property
     def audio_bytes(self) -> int:
         """Bytes of output audio that wait and will be delivered."""
         return self._audio_bytes
 
     # ---------------------------------------------------------------- writing
 
-    def put(self, events: Iterable[RealtimeSessionEvent]) -> None:
-        """Queue events and wake the reader once.  They are queued even when the lane overflows."""
+    def put(self, events: Iterable[RealtimeSessionEvent]) -> bool:
+        """Queue events and wake the reader once.
+
+        Returns whether more control events wait now than an application that reads lets pile up.
+        """
         control = 0
         for event in events:
             if type(event) is OutputAudioChunk:
@@ -117,7 +114,8 @@ class EventLane:
                 self._queue.append(event)
                 control += 1
         self._control += control
-        self._readable.set()
+        self._wake()
+        return self._control > self._limits.waiting_events
 
     def _put_audio(self, event: OutputAudioChunk) -> None:
         size = len(event.chunk.data)
@@ -203,7 +201,7 @@ class EventLane:
         """Let readers see the end after what is queued; `error` on every read after a failure."""
         self._ended = True
         self._error = error
-        self._readable.set()
+        self._wake()
 
     # ---------------------------------------------------------------- reading
 
@@ -232,49 +230,48 @@ class EventLane:
             entry = self._queue.popleft()
             if type(entry) is not _Audio:
                 self._control -= 1
-                event: RealtimeSessionEvent | None = entry
-            else:
-                event = self._taken(entry) or self._pop()
-            if event is not None:
+                self._since_yield += 1
+                return entry
+            if (event := self._taken(entry)) is not None:
                 self._since_yield += 1
                 return event
-        event = await self._wait()
-        if event is None:
-            raise StopAsyncIteration
-        return event
-
-    async def _wait(self) -> RealtimeSessionEvent | None:
+            # Audio that is not there any more.
         self._busy = True
-        self._since_yield = 0
+        self._since_yield = 1
         try:
             # Waiting for the next event is a checkpoint already; another one would cost a paced
             # session a turn of the scheduler for each event.
             if self._queue or self._ended:
                 await trio.lowlevel.checkpoint()
             while True:
-                event = self._pop()
-                if event is not None:
-                    self._since_yield = 1
-                    return event
-                if self._ended:
-                    if self._error is not None:
-                        # Without what earlier reads have added: it would grow with each.
-                        raise self._error.with_traceback(None)
-                    return None
-                await self._readable.wait()
+                if self._queue:
+                    entry = self._queue.popleft()
+                    if type(entry) is not _Audio:
+                        self._control -= 1
+                        return entry
+                    if (event := self._taken(entry)) is not None:
+                        return event
+                elif not self._ended:
+                    # A coroutine of its own for the sleep would cost each event of a paced session.
+                    self._reader = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._leave)
+                elif self._error is not None:
+                    # Without what earlier reads have added: it would grow with each.
+                    raise self._error.with_traceback(None)
+                else:
+                    raise StopAsyncIteration
         finally:
             self._busy = False
 
-    def _pop(self) -> RealtimeSessionEvent | None:
-        queue = self._queue
-        while queue:
-            entry = queue.popleft()
-            if type(entry) is not _Audio:
-                self._control -= 1
-                return entry
-            if (event := self._taken(entry)) is not None:
-                return event
-        return None
+    def _wake(self) -> None:
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            trio.lowlevel.reschedule(reader)
+
+    def _leave(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _taken(self, place: _Audio) -> OutputAudioChunk | MediaGap | None:
         """What the reader gets from a place that has left the queue, if anything."""

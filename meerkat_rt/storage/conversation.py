@@ -47,9 +47,9 @@ class Conversation:
             TypeError: something in it is no transcript event.
             StagedTextConflict: it contradicts what is staged or settled.
         """
-        for event in batch.events:
-            if event.__class__ not in _EVENTS:
-                raise TypeError(f"not a transcript event: {event!r}")
+        if not _EVENTS.issuperset(map(type, batch.events)):
+            wrong = next(event for event in batch.events if type(event) not in _EVENTS)
+            raise TypeError(f"not a transcript event: {wrong!r}")
         fresh: dict[str, StagedTranscript] = {}
         removed = set(batch.unstage)
         for entry in batch.stage:
@@ -69,13 +69,11 @@ class Conversation:
 
     def apply(self, events: Iterable[RealtimeTranscriptEvent]) -> list[StoredMessage]:
         """Take in events; returns the messages that they make."""
-        apply = self.authority.apply
-        messages: list[StoredMessage] = []
-        for event in events:
-            outcome = apply(event)
-            if outcome.messages:
-                messages += stored_messages(outcome)
-        return messages
+        return [
+            message
+            for outcome in self.authority.apply_all(events)
+            for message in stored_messages(outcome)
+        ]
 
     def unstage(self, batch: TranscriptBatch) -> list[str]:
         """Remove what `batch` removes; returns the ids of those that were there."""

@@ -54,7 +54,7 @@ from .restore import rebuild, snapshot
 from .step import Step, given_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..model.transcript_state import RealtimeTranscriptState
 
@@ -144,25 +144,44 @@ class TranscriptAuthority:
 
         Raises TypeError if `event` is none of the nine.
         """
-        if isinstance(event, _DELTAS):
-            # The path of nearly all events: one more piece of text for an item that has some, on
-            # the lane that it has.  Ids that differ in white space only take the other path.
-            item = self._waiting.get(event.item_id)
-            if item is not None and item.fast_lane is _LANES[event.__class__]:
-                delta_id = event.delta_id
+        for outcome in self.apply_all((event,)):
+            return outcome
+        return _NOTHING
+
+    def apply_all(
+        self, events: Iterable[RealtimeTranscriptEvent]
+    ) -> list[RealtimeTranscriptApplyOutcome]:
+        """As `apply` for each, in order; returns the outcomes in which there is something.
+
+        Raises TypeError at the first that is none of the nine; those before it have been taken in.
+        """
+        outcomes: list[RealtimeTranscriptApplyOutcome] = []
+        waiting, seen = self._waiting, self._seen_delta_ids
+        for event in events:
+            if isinstance(event, _DELTAS):
+                # The path of nearly all events: one more piece of text for an item that has some,
+                # on the lane that it has.  Ids that differ in white space only take the other path.
+                item = waiting.get(event.item_id)
                 if (
-                    item.tail_index == event.content_index
+                    item is not None
+                    and item.fast_lane is _LANES[event.__class__]
+                    and item.tail_index == event.content_index
                     and item.response_id == event.response_id
                     and (event.previous_item_id is None or event.previous_item_id == item.previous)
-                    and delta_id not in self._seen_delta_ids
-                    and delta_id
-                    and not delta_id.isspace()
                     and event.delta
                 ):
-                    self._seen_delta_ids.add(delta_id)
-                    item.delta_ids.append(delta_id)
-                    item.tail.append(event.delta)
-                    return _NOTHING
+                    delta_id = event.delta_id
+                    if delta_id not in seen and delta_id and not delta_id.isspace():
+                        seen.add(delta_id)
+                        item.delta_ids.append(delta_id)
+                        item.tail.append(event.delta)
+                        continue
+            outcome = self._apply(event)
+            if outcome is not _NOTHING:
+                outcomes.append(outcome)
+        return outcomes
+
+    def _apply(self, event: RealtimeTranscriptEvent) -> RealtimeTranscriptApplyOutcome:
         try:
             rule = _RULES[event.__class__]
         except KeyError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 _FINAL_TEXT = 0x81  # RFC 6455 section 5.2: FIN, no reserved bit, opcode 1
 _MASKED = 0x80
+_ORDINARY = bytes([_FINAL_TEXT, 126])  # and two bytes of length
 _TWO_BYTES = 0xFFFF  # the longest payload whose length takes two
 _EXTENDED = {126: 2, 127: 8}  # bytes of the length that follow a header which says so
 
@@ -58,8 +59,13 @@ class FrameScanner:
         """
         if self._pieces or self._owed or self.fragmented or self._max_size < _TWO_BYTES:
             return None
+        # At the pace of a conversation it is one.
+        size = len(data)
+        if size > 4 and data.startswith(_ORDINARY) and (data[2] << 8 | data[3]) == size - 4:
+            payload = data[4:]
+            return [payload] if payload.isascii() else None
         messages: list[bytes] = []
-        return messages if _ordinary(data, 0, messages) == len(data) else None
+        return messages if _ordinary(data, 0, messages) == size else None
 
     def unparsed(self) -> bytes:
         """Everything that neither the library nor the caller has; the scanner forgets it."""

@@ -24,7 +24,7 @@ class WaitFirstStream(trio.abc.Stream):
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self._socket = stream.socket
+        self._descriptor = stream.socket.fileno()  # -1 from the moment that it is closed
         self._more = False  # the last read filled the buffer
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -40,17 +40,16 @@ class WaitFirstStream(trio.abc.Stream):
             data: bytes = await self._stream.receive_some(size)
             self._more = len(data) == size
             return data
-        descriptor = self._socket.fileno()
         while True:
-            if descriptor < 0:
+            if self._descriptor < 0:
                 raise trio.ClosedResourceError("this socket was closed")
-            await trio.lowlevel.wait_readable(descriptor)
-            # Between the wake-up and this line somebody may have closed the socket, and the number
-            # may belong to another one by now: ours answers -1 then.
-            if self._socket.fileno() != descriptor:
+            await trio.lowlevel.wait_readable(self._descriptor)
+            # Between the wake-up and this line somebody may have closed the socket, and its number
+            # may belong to another one by now.
+            if self._descriptor < 0:
                 raise trio.ClosedResourceError("this socket was closed")
             try:
-                data = os.read(descriptor, size)
+                data = os.read(self._descriptor, size)
                 self._more = len(data) == size
                 return data
             except BlockingIOError:
@@ -68,6 +67,7 @@ class WaitFirstStream(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """Close the socket."""
+        self._descriptor = -1
         await self._stream.aclose()
 
 

@@ -83,7 +83,7 @@ class WebSocketTransport(TransportCore[bytes]):
             messages, self._ready = self._ready, []
             while not messages and self._end is None:
                 try:
-                    data = await self._stream.receive_some(self._read_size)
+                    data = bytes(await self._stream.receive_some(self._read_size))
                 except _STREAM_ERRORS as error:
                     self._closed_by_network(error)
                     break
@@ -93,7 +93,8 @@ class WebSocketTransport(TransportCore[bytes]):
                     break
                 # A read that fills the buffer says that more waits.
                 self._read_size = BURST_BUFFER if len(data) >= self._read_size else RECEIVE_BUFFER
-                messages = self._parse(bytes(data))
+                few = self._scanner.whole(data) if len(data) <= _FEW else None
+                messages = self._parse(data) if few is None or self._closing is not None else few
             if messages:
                 return messages
         finally:
@@ -108,8 +109,6 @@ class WebSocketTransport(TransportCore[bytes]):
             # The library knows what still counts during a close, and which of its own mistakes the
             # peer has been told of.
             return self._feed_library(scanner.unparsed() + data)
-        if len(data) <= _FEW and (whole := scanner.whole(data)) is not None:
-            return whole
         messages: list[bytes] = []
         scanner.feed(data)
         while chunk := scanner.scan(messages):

@@ -40,7 +40,7 @@ from .server_tools import ServerTools
 from .tools import ToolLedger, error_text, result_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from ..model.conversation import ToolResult
     from ..model.events import RealtimeSessionEvent
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from .effects import Effect, MachineSettings, ToolSpec
     from .ports import ProviderEvent
     from .tools import OpenCall
+
+
+_NOTHING: tuple[Effect, ...] = ()
 
 
 class SessionMachine:
@@ -74,27 +77,26 @@ class SessionMachine:
             output=self._output,
         )
         self._on = _Handlers(self)
+        # Whether `next_deadline` may say something else than at the last look: its `changed`.
+        self.deadlines = self._ctx.deadlines
 
     # ---------------------------------------------------------------- outputs
 
     def drain(
         self,
-    ) -> tuple[list[RealtimeSessionEvent], list[RealtimeTranscriptEvent], list[Effect]]:
+    ) -> tuple[list[RealtimeSessionEvent], list[RealtimeTranscriptEvent], Sequence[Effect]]:
         """Everything said since the last time.  The lists are the caller's."""
         ctx = self._ctx
-        taken = ctx.events, ctx.transcript, ctx.effects
-        ctx.events, ctx.transcript, ctx.effects = [], [], []
+        taken = ctx.events, ctx.transcript, ctx.effects or _NOTHING
+        ctx.events, ctx.transcript = [], []
+        if ctx.effects:  # which few events have
+            ctx.effects = []
         return taken
 
     @property
     def next_deadline(self) -> float | None:
         """When `timer` must be called, at the latest; None: not until something happens."""
         return self._ctx.deadlines.next
-
-    @property
-    def deadlines_changed(self) -> bool:
-        """Whether `next_deadline` may say something else than at the last look at it."""
-        return self._ctx.deadlines.changed
 
     @property
     def usage(self) -> Usage:

@@ -53,6 +53,8 @@ _written_words = unchecked(AssistantTextDelta)
 
 _ACTIVE = ResponsePhase.ACTIVE
 
+_NO_PART = Part("", "", 0, cut=True), Response("", phase=ResponsePhase.GONE)
+
 _INCOMPLETE = {
     "max_output_tokens": StopReason.MAX_TOKENS,
     "content_filter": StopReason.CONTENT_FILTER,
@@ -64,6 +66,7 @@ class OutputSide:
 
     __slots__ = (
         "_ctx",
+        "_current",
         "_format",
         "_frame",
         "_hearing",
@@ -87,6 +90,8 @@ class OutputSide:
         self._tools = tools
         self._hearing = hearing
         self.usage = Usage()
+        # What the last delta was about, as nearly every next one is: a part, and its response.
+        self._current: tuple[Part, Response] = _NO_PART
         self.configure()
 
     def configure(self) -> None:
@@ -148,14 +153,14 @@ class OutputSide:
 
     def audio_delta(self, event: AudioDelta, now: float) -> None:
         """More speech."""
-        response = self._slot.live.get(event.response_id)
-        if response is None or response.phase is not _ACTIVE or not response.progressed:
-            response = self._speaking(event.response_id, now)
-            if response is None:
-                return
-        part = response.parts.get((event.item_id, event.content_index)) or self._new_part(
-            response, event.item_id, event.content_index
-        )
+        part, response = self._current
+        if (
+            part.item_id != event.item_id
+            or part.content_index != event.content_index
+            or part.response_id != event.response_id
+            or response.phase is not _ACTIVE
+        ):
+            part, response = self._find_part(event, now)
         if part.cut:
             return
         data = event.data
@@ -167,9 +172,9 @@ class OutputSide:
         self._ctx.events.append(
             _audio_chunk(
                 RealtimeAudioChunk.of(data, self._format),
-                event.response_id,
-                event.item_id,
-                event.content_index,
+                part.response_id,
+                part.item_id,
+                part.content_index,
             )
         )
 
@@ -181,29 +186,29 @@ class OutputSide:
 
     def transcript_delta(self, event: TranscriptDelta, now: float) -> None:
         """More text of speech."""
-        response = self._slot.live.get(event.response_id)
-        if response is None or response.phase is not _ACTIVE or not response.progressed:
-            response = self._speaking(event.response_id, now)
-            if response is None:
-                return
-        part = response.parts.get((event.item_id, event.content_index)) or self._new_part(
-            response, event.item_id, event.content_index
-        )
+        part, response = self._current
+        if (
+            part.item_id != event.item_id
+            or part.content_index != event.content_index
+            or part.response_id != event.response_id
+            or response.phase is not _ACTIVE
+        ):
+            part, response = self._find_part(event, now)
         if part.cut:
             return
-        item_id, delta = event.item_id, event.delta
+        # The part's own ids: whoever compares them, or looks them up, has it easier.
+        response_id, item_id, index = part.response_id, part.item_id, part.content_index
+        event_id, delta = event.event_id, event.delta
         part.deltas.append(delta)
-        event_id, index = event.event_id, event.content_index
         previous = self._items.previous(item_id)
-        self._ctx.events.append(
-            _spoken_delta(response.id, event_id, item_id, previous, index, delta)
-        )
+        ctx = self._ctx
+        ctx.events.append(_spoken_delta(response_id, event_id, item_id, previous, index, delta))
         if response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                self._ctx.transcript.append(
-                    _spoken_words(response.id, event_id, item_id, previous, index, delta)
+                ctx.transcript.append(
+                    _spoken_words(response_id, event_id, item_id, previous, index, delta)
                 )
 
     def transcript_done(self, event: TranscriptDone, now: float) -> None:
@@ -289,6 +294,19 @@ class OutputSide:
             self.text_delta(
                 TextDelta(event.event_id, response.id, event.item_id, missing, key[1]), now
             )
+
+    def _find_part(self, event: AudioDelta | TranscriptDelta, now: float) -> tuple[Part, Response]:
+        """The part that a delta is about, new or old, and its response: the current one then.
+
+        Where nothing of the response comes through, it is a part that is cut.
+        """
+        response = self._speaking(event.response_id, now)
+        if response is None:
+            return _NO_PART
+        key = (event.item_id, event.content_index)
+        part = response.parts.get(key) or self._new_part(response, *key)
+        self._current = part, response
+        return self._current
 
     def _new_part(self, response: Response, item_id: str, content_index: int) -> Part:
         part = Part(response.id, item_id, content_index)

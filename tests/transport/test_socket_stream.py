@@ -127,7 +127,7 @@ async def test_it_never_reads_the_socket_that_got_its_number(pair, monkeypatch):
     async def wait_and_lose(descriptor):
         await wait_readable(descriptor)
         # Closed by somebody after the wake-up, and the number taken at once.
-        stream._socket.close()
+        await stream.aclose()
         others.extend(socket.socketpair())
         others[1].send(b"somebody else's")
         assert descriptor in (other.fileno() for other in others)
@@ -158,7 +158,7 @@ async def test_tcp_sends_small_writes_at_once():
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     stream = await open_tcp(*listener.socket.getsockname()[:2])
     assert isinstance(stream, WaitFirstStream)
-    assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert stream._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     await stream.wait_send_all_might_not_block()
     await stream.aclose()
     await listener.aclose()

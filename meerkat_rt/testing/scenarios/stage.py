@@ -96,10 +96,10 @@ class Witness:
         assert not lane._queue or not self.said
         put = lane.put
 
-        def noted(events: Iterable[Any]) -> None:
+        def noted(events: Iterable[Any]) -> bool:
             events = list(events)
             self.said += events
-            put(events)
+            return put(events)
 
         self.said += lane._queue
         lane.put = noted  # type: ignore[method-assign]

@@ -112,14 +112,14 @@ class Watching:
         core, lane = self._core, self._core.events
         put, following = lane.put, lane.following
 
-        def said(events: Iterable[Any]) -> None:
+        def said(events: Iterable[Any]) -> bool:
             events = list(events)
             self._said += events
             if core.closed.is_set():
                 self._offence(f"closing: after the end came {events}")
             if any(isinstance(event, ev.SessionClosed) for event in events):
                 self._last_word()
-            put(events)
+            return put(events)
 
         async def reading() -> Any:
             try:
