@@ -67,7 +67,7 @@ class StallWatch(trio.abc.Instrument):
         self._idle_loops = 0
         self._idle_since = 0.0
         # Since when, in real time, each task waits for its thread.
-        self._in_threads: dict[trio.lowlevel.Task, float] = {}
+        self.in_threads: dict[trio.lowlevel.Task, float] = {}
         self._held: float | None = None  # the clock's own threshold, while it is held
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -77,13 +77,13 @@ class StallWatch(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """Note whether the task waits for a thread now."""
         if not trio.testing.active_thread_count():
-            if not self._in_threads:
+            if not self.in_threads:
                 return
-            self._in_threads.clear()
+            self.in_threads.clear()
         elif places.is_in_thread(task):
-            self._in_threads[task] = time.perf_counter()
+            self.in_threads[task] = time.perf_counter()
         else:
-            self._in_threads.pop(task, None)
+            self.in_threads.pop(task, None)
         self._hold(self._gives_threads_time())
 
     def before_io_wait(self, timeout: float) -> None:
@@ -92,7 +92,7 @@ class StallWatch(trio.abc.Instrument):
         if self._idle_loops == 0:
             self._idle_since = time.perf_counter()
         self._idle_loops += 1
-        if self._in_threads:
+        if self.in_threads:
             if self._gives_threads_time():
                 return
             if self._held is not None:
@@ -120,7 +120,7 @@ class StallWatch(trio.abc.Instrument):
 
     def _gives_threads_time(self) -> bool:
         now = time.perf_counter()
-        return any(now - since < self._thread_patience for since in self._in_threads.values())
+        return any(now - since < self._thread_patience for since in self.in_threads.values())
 
     def _hold(self, held: bool) -> None:
         """Let the clock stand still, or let it go on as before."""

@@ -216,7 +216,7 @@ def test_what_an_earlier_sweep_has_surveyed_is_not_run_again():
             await trio.lowlevel.checkpoint()
 
     first = cancel_everywhere(scenario, repeat=1)
-    assert len(runs) == first.runs + 3
+    assert len(runs) == first.runs + 2
     runs.clear()
     second = cancel_everywhere(scenario, repeat=1, surveyed=first.survey)
     assert len(runs) == second.runs == first.runs
@@ -266,6 +266,18 @@ def test_two_runs_that_differ_are_found():
                 await trio.lowlevel.checkpoint()
 
     assert check_kinds(scenario) == {"nondeterministic": 1}
+
+
+def test_what_only_the_first_run_ever_does_is_not_the_program():
+    seen = []
+
+    async def scenario(trial):
+        with trial.region():
+            for _ in range(1 if seen else 5):  # as a first use of something would
+                await trio.lowlevel.checkpoint()
+        seen.append(trial)
+
+    assert cancel_everywhere(scenario).points < 20
 
 
 def test_a_difference_after_the_action_is_found():

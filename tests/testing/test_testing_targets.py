@@ -154,7 +154,7 @@ def test_a_block_is_cancelled_by_its_name_while_it_runs() -> None:
     )
     assert 1 < report.sweeps[0].eligible < report.points
     # Not in the runs without an action, which come first; then at every point.
-    assert cuts == [False] * 3 + [True] * report.runs
+    assert cuts == [False] * 2 + [True] * report.runs
 
 
 def test_a_recipe_for_a_task_that_is_not_there_is_the_harness_error() -> None:
