@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import json
 import wave
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import soxr
+from support.driven import Driven
 from support.openai_oracle import check
 
-from meerkat_rt.embedded import DefaultBrain, Engine, Quirks
+from meerkat_rt.embedded import Engine, Quirks
 from meerkat_rt.embedded.audio import FORMATS
-from meerkat_rt.embedded.effects import Abandon, Recognize, Think
 
 RECORDINGS = Path(__file__).parents[2] / "meerkat_rt" / "console" / "data"
 
@@ -94,8 +93,8 @@ def kinds(events: list[dict]) -> list[str]:
     return out
 
 
-class Session:
-    """An engine, its brain and its recognizer, stepped synchronously."""
+class Session(Driven):
+    """A session of OpenAI's protocol; `events` are those that the server has sent."""
 
     def __init__(
         self,
@@ -109,13 +108,9 @@ class Session:
         oracle: bool = True,
         **options: object,
     ) -> None:
-        self.oracle = oracle
-        self.brain = brain or DefaultBrain()
-        self.text = measures if hears is None else hears
-        self.events: list[dict] = []
-        self.work: list[object] = []
-        self.thinking: list[Think] = []
-        self.running: list[str] = []
+        text = measures if hears is None else hears
+        super().__init__(brain=brain, text=text, check=check, oracle=oracle)
+        self.events = self.sent
         self.engine = Engine(
             kind=kind,
             model=model,
@@ -128,40 +123,6 @@ class Session:
         self.engine.open()
         self.take()
 
-    def take(self) -> list[dict]:
-        """What the engine has emitted; its work is queued."""
-        events, self.engine.outgoing = self.engine.outgoing, []
-        for event in events:
-            json.dumps(event)
-            if self.oracle:
-                check(event, "server")
-        self.events += events
-        effects, self.engine.effects = self.engine.effects, []
-        for effect in effects:
-            match effect:
-                case Think():
-                    self.thinking.append(effect)
-                case Recognize():
-                    self.work.append(effect)
-                case Abandon(response_id=ended):
-                    self.thinking = [w for w in self.thinking if w.response_id != ended]
-                    self.running = [run for run in self.running if run != ended]
-        return events
-
-    def send(self, *events: dict | str | bytes, valid: bool = True) -> list[dict]:
-        """Send client events; what came back at once."""
-        back: list[dict] = []
-        for event in events:
-            if isinstance(event, dict):
-                if valid:
-                    check(event, "client")
-                event = json.dumps(event)
-            self.engine.receive(event)
-            while self.engine.examine():
-                pass
-            back += self.take()
-        return back
-
     def fails(self, event: dict | str | bytes, code: str, param: str | None = None) -> dict:
         """Send what must be refused: exactly one error with this code comes back."""
         (error,) = self.send(event, valid=False)
@@ -170,39 +131,6 @@ class Session:
         if param is not None:
             assert error["error"]["param"] == param, error
         return error["error"]
-
-    def recognize(self) -> list[dict]:
-        """Finish the recognitions that wait."""
-        back = []
-        while self.work:
-            self.engine.recognized(self.work.pop(0).item_id, self.text)
-            back += self.take()
-        return back
-
-    def think(self) -> None:
-        """Let the brain answer what waits for it."""
-        while self.thinking:
-            work = self.thinking.pop(0)
-            request = self.engine.brain_request(work.response_id)
-            self.engine.answer(work.response_id, self.brain.reply(request))
-            self.running.append(work.response_id)
-
-    def step(self, count: int = 1) -> list[dict]:
-        """Advance every running response by `count` pieces."""
-        self.think()
-        back = []
-        for _ in range(count):
-            for response_id in list(self.running):
-                self.engine.advance(response_id)
-                back += self.take()
-        return back
-
-    def run(self) -> list[dict]:
-        """Finish all responses."""
-        back = []
-        while self.thinking or self.running:
-            back += self.step()
-        return back
 
     def ask(self, text: str, **response: object) -> list[dict]:
         """A typed turn and its whole response; the events of the response."""

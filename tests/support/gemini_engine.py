@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 from itertools import count
 
+from support.driven import Driven
 from support.embedded_session import spoken_turn_16k
 from support.gemini_oracle import check
 
-from meerkat_rt.embedded import DefaultBrain
-from meerkat_rt.embedded.effects import Abandon, Close, Recognize, Think
+from meerkat_rt.embedded.effects import Close
 from meerkat_rt.embedded.gemini import GeminiEngine, Shelf
 from meerkat_rt.embedded.gemini.wire import Terms
 
@@ -38,8 +37,8 @@ def declared(name: str = "get_weather", **fields: object) -> dict:
     return {"functionDeclarations": [{"name": name, "parameters": schema, **fields}]}
 
 
-class Session:
-    """An engine, its brain and its recognizer, stepped synchronously."""
+class Session(Driven):
+    """A session of Gemini's protocol; `messages` are those that the server has sent."""
 
     def __init__(
         self,
@@ -52,13 +51,9 @@ class Session:
         seed: str = "t",
         **terms: object,
     ) -> None:
-        self.oracle = oracle
-        self.brain = brain or DefaultBrain()
-        self.text = "(speech)" if hears is None else hears
-        self.messages: list[dict] = []
-        self.work: list[Recognize] = []
-        self.thinking: list[Think] = []
-        self.running: list[str] = []
+        text = "(speech)" if hears is None else hears
+        super().__init__(brain=brain, text=text, check=check, oracle=oracle)
+        self.messages = self.sent
         self.closed: Close | None = None
         self.shelf = kept or shelf()
         self.engine = GeminiEngine(
@@ -68,42 +63,13 @@ class Session:
         if setup is not None:
             self.send({"setup": {"model": MODEL, **setup}})
 
-    def take(self) -> list[dict]:
-        """What the engine has sent; its work is queued."""
-        messages, self.engine.outgoing = self.engine.outgoing, []
-        for message in messages:
-            json.dumps(message)
-            if self.oracle:
-                check(message, "server")
-        self.messages += messages
-        effects, self.engine.effects = self.engine.effects, []
-        for effect in effects:
-            match effect:
-                case Think():
-                    self.thinking.append(effect)
-                case Recognize():
-                    self.work.append(effect)
-                case Close():
-                    assert self.closed is None
-                    self.closed = effect
-                case Abandon(response_id=ended):
-                    self.thinking = [w for w in self.thinking if w.response_id != ended]
-                    self.running = [run for run in self.running if run != ended]
-        return messages
-
-    def send(self, *messages: dict | str | bytes, valid: bool = True) -> list[dict]:
-        """Send client messages; what came back at once."""
-        back: list[dict] = []
-        for message in messages:
-            if isinstance(message, dict):
-                if valid:
-                    check(message, "client")
-                message = json.dumps(message)
-            self.engine.receive(message)
-            while self.engine.examine():
-                pass
-            back += self.take()
-        return back
+    def affect(self, effect: object) -> None:
+        """Take one effect of the engine's."""
+        if isinstance(effect, Close):
+            assert self.closed is None
+            self.closed = effect
+        else:
+            super().affect(effect)
 
     def refuses(self, message: dict | str | bytes, code: int, text: str) -> None:
         """Send what must close the connection with this code, and a reason that holds `text`."""
@@ -111,38 +77,9 @@ class Session:
         assert self.closed is not None, "it was accepted"
         assert (self.closed.code, text) == (code, text if text in self.closed.reason else "")
 
-    def recognize(self) -> list[dict]:
-        """Finish the recognitions that wait."""
-        back = []
-        while self.work:
-            self.engine.recognized(self.work.pop(0).item_id, self.text)
-            back += self.take()
-        return back
-
-    def think(self) -> None:
-        """Let the brain answer what waits for it."""
-        while self.thinking:
-            work = self.thinking.pop(0)
-            request = self.engine.brain_request(work.response_id)
-            self.engine.answer(work.response_id, self.brain.reply(request))
-            self.running.append(work.response_id)
-
-    def step(self, times: int = 1) -> list[dict]:
-        """Advance every running turn by so many pieces."""
-        self.think()
-        back = []
-        for _ in range(times):
-            for turn_id in list(self.running):
-                self.engine.advance(turn_id)
-                back += self.take()
-        return back
-
     def run(self) -> list[dict]:
         """Finish everything that can be finished."""
-        back = self.recognize()
-        while self.thinking or self.running:
-            back += self.step()
-        return back
+        return self.recognize() + super().run()
 
     def ask(self, text: str) -> list[dict]:
         """A typed turn and the whole answer."""
