@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.damage import json_values, mutants
 from support.embedded_session import Session, appends, function_tool, only, session_update, typed
 from support.openai_oracle import problems
 
@@ -81,48 +81,7 @@ VALID = [
     {"type": "response.cancel"},
 ]
 
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from(["", "root", "auto", "none", "audio", "realtime", "x" * 600, "AAAA", "mine"])
-)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=8,
-)
-
-
-def paths(node, prefix=()):
-    """The path of every value in a parsed frame."""
-    entries = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in entries:
-        yield (*prefix, key)
-        if isinstance(value, dict | list):
-            yield from paths(value, (*prefix, key))
-
-
-@st.composite
-def mutants(draw):
-    """A valid frame with one value replaced, removed, or put where it does not belong."""
-    frame = copy.deepcopy(draw(st.sampled_from(VALID)))
-    *parents, last = draw(st.sampled_from(list(paths(frame))))
-    node = frame
-    for key in parents:
-        node = node[key]
-    match draw(st.sampled_from(["replace", "remove", "add"])):
-        case "replace":
-            node[last] = draw(values)
-        case "remove":
-            del node[last]
-        case "add" if isinstance(node, dict):
-            node[draw(st.text(max_size=8))] = draw(values)
-        case _:
-            node.append(draw(values))
-    return frame
+values = json_values(["", "root", "auto", "none", "audio", "realtime", "x" * 600, "AAAA", "mine"])
 
 
 def answers_properly(client: Session, frame: str | bytes | dict) -> None:
@@ -140,7 +99,7 @@ def still_works(client: Session) -> None:
 
 
 @settings(max_examples=250, deadline=None)
-@given(st.lists(mutants(), max_size=4))
+@given(st.lists(mutants(VALID, values), max_size=4))
 def test_one_wrong_value_is_answered_and_the_session_goes_on(frames):
     client = Session()
     client.send(typed("hello", id="mine"))
@@ -155,7 +114,7 @@ def test_one_wrong_value_is_answered_and_the_session_goes_on(frames):
 
 
 @settings(max_examples=150, deadline=None)
-@given(mutants())
+@given(mutants(VALID, values))
 def test_what_the_types_refuse_is_refused(frame):
     """The server is at least as strict as the vendor's types, except where those are wrong."""
     client = Session()

@@ -11,6 +11,7 @@ import json
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.damage import gemini_messages
 from turnkit import EXPLICIT, PROVIDER_MANAGED, Hand, ev, fx, p, result, tool
 
 from meerkat_rt.model.conversation import StopReason, Usage
@@ -164,30 +165,7 @@ def test_what_the_runtime_alone_needs_disturbs_nothing():
 
 # ---------------------------------------------------------------- codec and machine together
 
-AUDIO = {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": "AAAA" * 400}}
-SERVER = st.fixed_dictionaries(
-    {},
-    optional={
-        "serverContent": st.fixed_dictionaries(
-            {},
-            optional={
-                "modelTurn": st.sampled_from([{"parts": [AUDIO]}, {"parts": [{"text": "t "}]}]),
-                "inputTranscription": st.sampled_from([{"text": "u "}, {"finished": True}]),
-                "outputTranscription": st.just({"text": "m "}),
-                "interrupted": st.just(True),
-                "generationComplete": st.just(True),
-                "turnComplete": st.just(True),
-                "interactionStatus": st.sampled_from(["IDLE", "IN_PROGRESS"]),
-            },
-        ),
-        "toolCall": st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3).map(
-            lambda ids: {"functionCalls": [{"id": i, "name": "f", "args": {}} for i in ids]}
-        ),
-        "toolCallCancellation": st.just({"ids": ["a", "c"]}),
-        "usageMetadata": st.integers(0, 50).map(lambda n: {"promptTokenCount": n}),
-        "voiceActivity": st.sampled_from([{"type": "ACTIVITY_START"}, {"type": "ACTIVITY_END"}]),
-    },
-)
+SERVER = gemini_messages("AAAA" * 400, " ")
 APPLICATION = st.sampled_from(
     ["audio", "text", "say", "commit", "respond", "interrupt", "tool", "wait", "written"]
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.damage import json_values, mutants
 from support.gemini_engine import MODEL, Session, declared, realtime, typed
 from support.gemini_oracle import problems
 
@@ -69,49 +69,13 @@ VALID = [
     {"contextUpdate": {"systemInstruction": {"parts": [{"text": "x"}]}, "tools": {"tools": []}}},
 ]
 
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from(["", "user", "model", "AUDIO", "TEXT", "x" * 600, "AAAA", MODEL, "1s"])
+values = json_values(["", "user", "model", "AUDIO", "TEXT", "x" * 600, "AAAA", MODEL, "1s"])
+frames = (
+    mutants(VALID, values).map(json.dumps)
+    | st.text(max_size=60)
+    | st.binary(max_size=60)
+    | values.map(json.dumps)
 )
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=8,
-)
-
-
-def paths(node, prefix=()):
-    """The path of every value in a parsed message."""
-    entries = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in entries:
-        yield (*prefix, key)
-        if isinstance(value, dict | list):
-            yield from paths(value, (*prefix, key))
-
-
-@st.composite
-def mutants(draw):
-    """A valid message with one value replaced, removed, or put where it does not belong."""
-    message = copy.deepcopy(draw(st.sampled_from(VALID)))
-    *parents, last = draw(st.sampled_from(list(paths(message))))
-    node = message
-    for key in parents:
-        node = node[key]
-    match draw(st.sampled_from(["replace", "remove", "add"])):
-        case "replace":
-            node[last] = draw(values)
-        case "remove":
-            del node[last]
-        case _ if isinstance(node, dict):
-            node[draw(st.text(max_size=8))] = draw(values)
-    return json.dumps(message)
-
-
-frames = mutants() | st.text(max_size=60) | st.binary(max_size=60) | values.map(json.dumps)
 
 
 def is_sound(session: Session) -> None:

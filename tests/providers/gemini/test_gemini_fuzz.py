@@ -9,6 +9,7 @@ import pytest
 from gemini_dialect_kit import EXPLICIT, dialect, generated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.damage import gemini_messages, json_values, paths, replaced
 from support.gemini_oracle import problems
 
 from meerkat_rt.model.conversation import UserMessage
@@ -27,18 +28,7 @@ KEYS = [
     *("resumable", "inputTranscription", "outputTranscription", "promptTokenCount", "type"),
 ]
 VALUES = ["ACTIVITY_START", "IN_PROGRESS", "audio/pcm;rate=24000", "AAAA", "a", "10s", *KEYS]
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from(VALUES),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
+ANY = json_values(VALUES, keys=st.sampled_from(KEYS), leaves=12)
 
 
 def acceptable(raw, codec=None):
@@ -69,36 +59,15 @@ def test_any_bytes(raw):
 
 
 @quick
-@given(json_values)
+@given(ANY)
 def test_any_json(value):
     acceptable(json.dumps(value).encode())
 
 
 @quick
-@given(st.dictionaries(st.sampled_from(KEYS[:10]), json_values, max_size=4))
+@given(st.dictionaries(st.sampled_from(KEYS[:10]), ANY, max_size=4))
 def test_any_values_under_known_keys(value):
     acceptable(json.dumps(value).encode())
-
-
-def paths(value, path=()):
-    yield path
-    entries = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, entry in entries:
-        yield from paths(entry, (*path, key))
-
-
-def replaced(value, path, new):
-    if not path:
-        return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[path[0]] = replaced(value[path[0]], path[1:], new)
-    return copy
 
 
 ODD = [None, True, -1, 0.5, 2**64, 10**40, 1e300, "", " ", "x", [], {}, [None], {"text": 1}]
@@ -167,34 +136,10 @@ COMMANDS = st.sampled_from(
         p.SendRaw(ref="s", payload={"realtimeInput": {"activityEnd": {}}}),
     ]
 )
-AUDIO = {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": "AAEA"}}
-SERVER = st.fixed_dictionaries(
-    {},
-    optional={
-        "serverContent": st.fixed_dictionaries(
-            {},
-            optional={
-                "modelTurn": st.sampled_from([{"parts": [AUDIO]}, {"parts": [{"text": "t"}]}]),
-                "inputTranscription": st.sampled_from([{"text": "u"}, {"finished": True}]),
-                "outputTranscription": st.just({"text": "m"}),
-                "interrupted": st.just(True),
-                "generationComplete": st.just(True),
-                "turnComplete": st.just(True),
-                "interactionStatus": st.sampled_from(["IDLE", "IN_PROGRESS"]),
-            },
-        ),
-        "toolCall": st.lists(st.sampled_from("abcdef"), min_size=1, max_size=3).map(
-            lambda ids: {"functionCalls": [{"id": i, "name": "f", "args": {}} for i in ids]}
-        ),
-        "toolCallCancellation": st.just({"ids": ["a", "c"]}),
-        "usageMetadata": st.integers(0, 50).map(lambda n: {"promptTokenCount": n}),
-        "voiceActivity": st.sampled_from([{"type": "ACTIVITY_START"}, {"type": "ACTIVITY_END"}]),
-    },
-)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.booleans(), st.lists(COMMANDS | SERVER, max_size=40))
+@given(st.booleans(), st.lists(COMMANDS | gemini_messages("AAEA"), max_size=40))
 def test_in_any_order_responses_begin_and_end_once_and_calls_are_told_once(manual, steps):
     by = dialect(EXPLICIT) if manual else dialect()
     codec = by.codec("l")

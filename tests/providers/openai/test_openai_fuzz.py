@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from openai_dialect_kit import frame, generated_frames
+from support.damage import json_values, paths, removed, replaced
 
 from meerkat_rt.providers.openai.decoding import IGNORED, PASSED_ON, TRANSLATED, decode
 from meerkat_rt.turn import ports
@@ -67,24 +68,12 @@ def check_values(event: object) -> None:
 
 # ---------------------------------------------------------------- arbitrary input
 
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from(["completed", "incomplete", "message", "function_call", "audio", *KINDS]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                ["id", "type", "item", "response", "status", "output", "usage", "delta", "error"]
-            ),
-            inner,
-            max_size=4,
-        )
+ANY = json_values(
+    ["completed", "incomplete", "message", "function_call", "audio", *KINDS],
+    keys=st.sampled_from(
+        ["id", "type", "item", "response", "status", "output", "usage", "delta", "error"]
     ),
-    max_leaves=10,
+    leaves=10,
 )
 
 
@@ -99,7 +88,7 @@ def test_any_bytes(raw):
 
 
 @quick
-@given(json_values)
+@given(ANY)
 def test_any_json(value):
     acceptable(json.dumps(value).encode())
 
@@ -107,43 +96,13 @@ def test_any_json(value):
 @quick
 @given(
     st.sampled_from(KINDS),
-    st.dictionaries(st.text(max_size=5).filter("kind".__ne__), json_values, max_size=3),
+    st.dictionaries(st.text(max_size=5).filter("kind".__ne__), ANY, max_size=3),
 )
 def test_any_fields_with_any_type_tag(kind, fields):
     acceptable(frame(kind, **fields))
 
 
 # ---------------------------------------------------------------- mutations of real events
-
-
-def paths(value, path=()):
-    yield path
-    entries = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, entry in entries:
-        yield from paths(entry, (*path, key))
-
-
-def replaced(value, path, new):
-    if not path:
-        return new
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[path[0]] = replaced(value[path[0]], path[1:], new)
-    return copy
-
-
-def removed(value, path):
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    if len(path) == 1:
-        del copy[path[0]]
-    else:
-        copy[path[0]] = removed(value[path[0]], path[1:])
-    return copy
 
 
 ODD = [
@@ -180,7 +139,7 @@ def test_several_mutations_at_once(raw, data):
         if data.draw(st.booleans()):
             event = removed(event, place)
         else:
-            event = replaced(event, place, data.draw(json_values))
+            event = replaced(event, place, data.draw(ANY))
     acceptable(as_json(event))
 
 
