@@ -17,6 +17,7 @@ from meerkat_rt import (
     OpenAIRealtime,
     Provider,
     RealtimeSession,
+    RealtimeTextChunk,
     RealtimeTurningMode,
     SessionLimits,
     SessionLlmIdentity,
@@ -24,6 +25,7 @@ from meerkat_rt import (
     open_session,
 )
 from meerkat_rt import RealtimeSessionOpenConfig as OpenConfig
+from meerkat_rt.model import events as ev
 from meerkat_rt.testing.gemini_peer import gemini_peer
 from meerkat_rt.testing.openai_peer import OpenAIPeer, openai_peer
 from meerkat_rt.testing.wires import Wire, WireName, make_wire
@@ -214,3 +216,43 @@ async def calling(
         ) as session:
             yield Call(session, made)
             await made.played()
+
+
+# ---------------------------------------------------------------- Gemini calls a tool
+
+
+def taking(seconds: float, name: str) -> Callable[[], Awaitable[str]]:
+    """A tool of that name that takes so long and says that it is done."""
+
+    async def run() -> str:
+        await trio.sleep(seconds)
+        return "done"
+
+    run.__name__ = name
+    return run
+
+
+async def calling_a_tool(peer: Any, name: str, **resumable: Any) -> None:
+    """A first connection of Gemini's, up to a call and a state that can be resumed after it."""
+    await peer.welcome()
+    await peer.expect_turn()
+    await peer.tool_call((name, {}))
+    await peer.resumable("h1", **resumable)
+
+
+async def hearing_of_it(peer: Any, **setup: Any) -> None:
+    """The next one, which is given the outcome once, and has the model speak about it."""
+    await peer.welcome(**setup)
+    answers = await peer.expect_tool_response("call_1")
+    assert answers["call_1"]["response"] == {"output": "done"}
+    await peer.audio_response("Done.", ms=40)
+    await peer.expect_silence(5)
+    await peer.linger()
+
+
+async def until_it_is_spoken_about(call: Call) -> None:
+    """Ask for it, and read up to the end of the second answer; it is over then."""
+    await call.session.send_input(RealtimeTextChunk("go"))
+    await call.until(ev.TurnCompleted, 2)
+    assert len(call.of(ev.ToolCallFinished)) == 1
+    await trio.sleep(6)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
-from continuitykit import EXPLICIT, calling_gemini
+from continuitykit import (
+    EXPLICIT,
+    calling_a_tool,
+    calling_gemini,
+    hearing_of_it,
+    taking,
+    until_it_is_spoken_about,
+)
 
 from meerkat_rt import (
     ContinuityPolicy,
@@ -225,59 +234,24 @@ async def test_without_a_policy_going_away_is_left_to_the_provider(autojump_cloc
 
 async def test_a_call_that_the_resumed_session_knows_is_answered_there_under_its_id(autojump_clock):
     async def first(peer):
-        await peer.welcome()
-        await peer.expect_turn()
-        await peer.tool_call(("slow", {}))
-        await peer.resumable("h1")
+        await calling_a_tool(peer, "slow")
         await trio.sleep(1)
         await peer.reset()
 
-    async def second(peer):
-        await peer.welcome(sessionResumption={"handle": "h1"})
-        answers = await peer.expect_tool_response("call_1")
-        assert answers["call_1"]["response"] == {"output": "done"}
-        await peer.audio_response("Done.", ms=40)
-        await peer.expect_silence(5)
-        await peer.linger()
-
-    async def slow() -> str:
-        """Slow."""
-        await trio.sleep(5)
-        return "done"
-
-    async with calling_gemini(first, second, tools=[slow]) as call:
-        await call.session.send_input(RealtimeTextChunk("go"))
-        await call.until(ev.TurnCompleted, 2)
-        assert len(call.of(ev.ToolCallFinished)) == 1
-        await trio.sleep(6)
+    second = partial(hearing_of_it, sessionResumption={"handle": "h1"})
+    async with calling_gemini(first, second, tools=[taking(5, "slow")]) as call:
+        await until_it_is_spoken_about(call)
 
 
 async def test_an_answer_that_the_handle_does_not_include_is_given_once_more(autojump_clock):
     async def first(peer):
-        await peer.welcome()
-        await peer.expect_turn()
-        await peer.tool_call(("quick", {}))
-        await peer.resumable("h1")
+        await calling_a_tool(peer, "quick")
         await peer.expect_tool_response("call_1")
         await peer.reset()
 
-    async def second(peer):
-        await peer.welcome(sessionResumption={"handle": "h1"})
-        await peer.expect_tool_response("call_1")
-        await peer.audio_response("Done.", ms=40)
-        await peer.expect_silence(5)
-        await peer.linger()
-
-    async def quick() -> str:
-        """Quick."""
-        await trio.sleep(1)
-        return "done"
-
-    async with calling_gemini(first, second, tools=[quick]) as call:
-        await call.session.send_input(RealtimeTextChunk("go"))
-        await call.until(ev.TurnCompleted, 2)
-        assert len(call.of(ev.ToolCallFinished)) == 1
-        await trio.sleep(6)
+    second = partial(hearing_of_it, sessionResumption={"handle": "h1"})
+    async with calling_gemini(first, second, tools=[taking(1, "quick")]) as call:
+        await until_it_is_spoken_about(call)
 
 
 async def test_a_call_that_the_session_has_lost_is_told_in_words_and_spoken_about(autojump_clock):
@@ -300,12 +274,7 @@ async def test_a_call_that_the_session_has_lost_is_told_in_words_and_spoken_abou
         await peer.expect_silence(5)
         await peer.linger()
 
-    async def slow() -> str:
-        """Slow."""
-        await trio.sleep(5)
-        return "done"
-
-    async with calling_gemini(first, second, tools=[slow]) as call:
+    async with calling_gemini(first, second, tools=[taking(5, "slow")]) as call:
         await call.session.send_input(RealtimeTextChunk("hello"))
         await call.until(ev.TurnCompleted)
         await trio.sleep(1)

@@ -6,7 +6,14 @@ import base64
 
 import pytest
 import trio
-from continuitykit import EXPLICIT, calling_gemini
+from continuitykit import (
+    EXPLICIT,
+    calling_a_tool,
+    calling_gemini,
+    hearing_of_it,
+    taking,
+    until_it_is_spoken_about,
+)
 
 from meerkat_rt import RealtimeTextChunk, Vertex
 from meerkat_rt.model import events as ev
@@ -132,56 +139,21 @@ async def test_what_the_model_had_begun_to_answer_is_told_in_words(autojump_cloc
 
 async def test_an_outcome_that_was_not_heeded_is_sent_again_once(autojump_clock):
     async def first(peer):
-        await peer.welcome()
-        await peer.expect_turn()
-        await peer.tool_call(("quick", {}))
-        await peer.resumable("h1", last_consumed=2)
+        await calling_a_tool(peer, "quick", last_consumed=2)
         await peer.expect_tool_response("call_1")
         await peer.reset()
 
-    async def second(peer):
-        await peer.welcome()
-        await peer.expect_tool_response("call_1")
-        await peer.audio_response("Done.", ms=40)
-        await peer.expect_silence(5)
-        await peer.linger()
-
-    async def quick() -> str:
-        """Quick."""
-        await trio.sleep(1)
-        return "done"
-
-    async with call(first, second, tools=[quick]) as met:
-        await met.session.send_input(RealtimeTextChunk("go"))
-        await met.until(ev.TurnCompleted, 2)
-        assert len(met.of(ev.ToolCallFinished)) == 1
-        await trio.sleep(6)
+    async with call(first, hearing_of_it, tools=[taking(1, "quick")]) as met:
+        await until_it_is_spoken_about(met)
 
 
 async def test_an_outcome_that_came_without_a_connection_is_given_once(autojump_clock):
     async def first(peer):
-        await peer.welcome()
-        await peer.expect_turn()
-        await peer.tool_call(("quick", {}))
-        await peer.resumable("h1", last_consumed=2)
+        await calling_a_tool(peer, "quick", last_consumed=2)
         await peer.reset(deliver=True)
 
-    async def second(peer):
-        await peer.welcome()
-        await peer.expect_tool_response("call_1")
-        await peer.audio_response("Done.", ms=40)
-        await peer.expect_silence(5)
-        await peer.linger()
-
-    async def quick() -> str:
-        """Quick."""
-        await trio.sleep(0.01)
-        return "done"
-
-    async with call(first, second, tools=[quick]) as met:
-        await met.session.send_input(RealtimeTextChunk("go"))
-        await met.until(ev.TurnCompleted, 2)
-        await trio.sleep(6)
+    async with call(first, hearing_of_it, tools=[taking(0.01, "quick")]) as met:
+        await until_it_is_spoken_about(met)
 
 
 async def test_an_activity_that_was_begun_goes_on_where_it_was(autojump_clock):
