@@ -73,32 +73,42 @@ class GuestJournal:
 
 @asynccontextmanager
 async def journal_of(
-    store: SessionStore, conversation_id: str
+    store: SessionStore, conversation_id: str, grace: float
 ) -> AsyncGenerator[GuestJournal, None]:
     """`store.open`, whose every failure is an `LlmError`.
 
     The block's own exception comes out, whatever the store makes of it; what fails in closing the
-    store besides is noted on it.
+    store besides is noted on it.  Closing that takes longer than `grace` seconds has failed.
 
     Raises:
         LlmError: the store's; `StoreUnusable` for what is not of ours.
     """
-    with _of_the_store("cannot be opened"):
-        context = store.open(conversation_id)
-        opened = await context.__aenter__()
     own: BaseException | None = None
+    ending = False
     try:
         try:
-            with _of_the_store("cannot be opened"):
-                journal = GuestJournal(opened)
-            yield journal
+            # Around all of it, for the store may have scopes open until it is closed.
+            with trio.CancelScope() as scope:
+                with _of_the_store("cannot be opened"):
+                    context = store.open(conversation_id)
+                    opened = await context.__aenter__()
+                try:
+                    with _of_the_store("cannot be opened"):
+                        journal = GuestJournal(opened)
+                    yield journal
+                except BaseException as error:
+                    own = error
+                ending = True
+                scope.deadline = trio.current_time() + grace
+                await context.__aexit__(*_told(own))
         except BaseException as error:
-            own = error
-        try:
-            await context.__aexit__(*_told(own))
-        except BaseException as error:
+            if not ending:
+                raise
             failed = error if isinstance(error, LlmError) else _unusable("failed to close", error)
             own = beside(own, error, failed)
+        if scope.cancelled_caught:
+            slow = trio.TooSlowError(f"it took longer than {grace:g} s")
+            own = beside(own, slow, _unusable("failed to close", slow))
         if own is not None:
             reraise(own)
     finally:

@@ -26,7 +26,14 @@ from runtimekit import (
     welcoming,
 )
 
-from meerkat_rt import RealtimeTextChunk, UserMessage, errors, events, open_session
+from meerkat_rt import (
+    RealtimeTextChunk,
+    SessionLimits,
+    UserMessage,
+    errors,
+    events,
+    open_session,
+)
 from meerkat_rt.recording import FlightRecorder
 from meerkat_rt.runtime.ports import Conversation
 from meerkat_rt.runtime.tool_dispatch import describe
@@ -218,6 +225,31 @@ async def test_a_store_that_cannot_be_closed_is_told_of_when_the_block_was_cance
                 async with server.open(beside=beside):
                     await trio.sleep_forever()
     assert trio.current_time() == pytest.approx(5, abs=0.3)
+
+
+class Hanging(MemoryStore):
+    """Its block is never left."""
+
+    @asynccontextmanager
+    async def open(self, session_id, **options):
+        async with super().open(session_id, **options) as journal:
+            try:
+                yield journal
+            finally:
+                await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_store_that_does_not_come_to_an_end_is_given_up(failing, autojump_clock):
+    limits = SessionLimits(store_grace=3.0)
+    with pytest.raises(KeyError if failing else errors.StoreUnusable) as caught:
+        async with speaking(Hanging(), limits=limits):
+            began = trio.current_time()
+            if failing:
+                raise KeyError("mine")
+    assert trio.current_time() - began == pytest.approx(3, abs=0.3)
+    words = [*getattr(caught.value, "__notes__", ()), str(caught.value)]
+    assert "the store failed to close: TooSlowError" in words[0]
 
 
 class Swallowing(MemoryStore):
