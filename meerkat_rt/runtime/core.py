@@ -597,7 +597,8 @@ class SessionCore:
             self.machine.audio_delivered(
                 event.item_id, event.content_index or 0, len(event.chunk.data), trio.current_time()
             )
-            self._set_timer()
+            if self.machine.deadlines.changed:
+                self._set_timer()
 
     def _audio_dropped(self, event: OutputAudioChunk) -> None:
         # Within a step, which sets the timer at its end.

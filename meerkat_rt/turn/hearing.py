@@ -393,7 +393,8 @@ class Hearing:
         if part is not None:
             self.ledger.deliver(part, n_bytes, now)
             # While some of it waits to be taken, nobody can tell when it will have been heard.
-            if part.delivered >= part.received or not part.unheard:
+            received = part.received
+            if part.delivered >= received or part.heard >= received or part.cut:
                 self._moved(part, now)
 
     def dropped(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
