@@ -53,7 +53,9 @@ _written_words = unchecked(AssistantTextDelta)
 
 _ACTIVE = ResponsePhase.ACTIVE
 
-_NO_PART = Part("", "", 0, cut=True), Response("", phase=ResponsePhase.GONE)
+_NOBODY = Response("", phase=ResponsePhase.GONE)
+_NO_PART = Part("", "", 0, cut=True), _NOBODY
+_NO_TEXT: tuple[str, int, list[str], Response] = "", 0, [], _NOBODY
 
 _INCOMPLETE = {
     "max_output_tokens": StopReason.MAX_TOKENS,
@@ -73,6 +75,7 @@ class OutputSide:
         "_items",
         "_slot",
         "_tools",
+        "_writing",
         "usage",
     )
 
@@ -90,8 +93,10 @@ class OutputSide:
         self._tools = tools
         self._hearing = hearing
         self.usage = Usage()
-        # What the last delta was about, as nearly every next one is: a part, and its response.
+        # What the last delta was about, as nearly every next one is: a spoken part and its
+        # response; the item, index, pieces and response of a written one.
         self._current: tuple[Part, Response] = _NO_PART
+        self._writing: tuple[str, int, list[str], Response] = _NO_TEXT
         self.configure()
 
     def configure(self) -> None:
@@ -258,27 +263,29 @@ class OutputSide:
 
     def text_delta(self, event: TextDelta, now: float) -> None:
         """More written text."""
-        response = self._slot.live.get(event.response_id)
-        if response is None or response.phase is not _ACTIVE or not response.progressed:
-            response = self._speaking(event.response_id, now)
-            if response is None:
+        item_id, index, written, response = self._writing
+        if (
+            item_id != event.item_id
+            or index != event.content_index
+            or response.id != event.response_id
+            or response.phase is not _ACTIVE
+        ):
+            spoken = self._speaking(event.response_id, now)
+            if spoken is None:
                 return
-        key = (event.item_id, event.content_index)
-        written = response.written.get(key)
-        if written is None:
-            written = response.written[key] = []
-        item_id, delta = event.item_id, event.delta
+            response, item_id, index = spoken, event.item_id, event.content_index
+            written = response.written.setdefault((item_id, index), [])
+            self._writing = item_id, index, written, response
+        event_id, delta = event.event_id, event.delta
         written.append(delta)
-        event_id, index = event.event_id, event.content_index
         previous = self._items.previous(item_id)
-        self._ctx.events.append(
-            _written_delta(response.id, event_id, item_id, previous, index, delta)
-        )
+        ctx = self._ctx
+        ctx.events.append(_written_delta(response.id, event_id, item_id, previous, index, delta))
         if response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                self._ctx.transcript.append(
+                ctx.transcript.append(
                     _written_words(response.id, event_id, item_id, previous, index, delta)
                 )
 
@@ -431,6 +438,7 @@ class OutputSide:
             else:
                 self._hearing.announce(response)
         response.fire(ResponseTrigger.TERMINAL)
+        self._current, self._writing = _NO_PART, _NO_TEXT  # which would keep it alive
         self._ctx.answered = self._ctx.given
         self._ctx.deadlines.cancel(("cancel", response.id))
         self._ctx.events.append(
