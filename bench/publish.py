@@ -106,13 +106,14 @@ def rates(results: Results) -> str:
                 subject,
                 str(spread(samples["cpu"])) if samples["cpu"] else samples["failed"][:60],
                 f"{spread(samples['rate']).median:,.0f}" if samples["rate"] else "",
-                "" if subject == "meerkat" else str(cost_ratio(results, name, subject)),
+                report.ours_is(results, name, subject),
                 results["notes"].get(subject, ""),
             ]
             for subject, samples in row.items()
         ]
         head = ["subject", "CPU us/event", "events/s by the clock", "ours is", "its user gets"]
         parts.append(f"**{name}**: {WORKLOADS[name].title}\n\n{_table(head, rows)}")
+        parts += [f"({note}.)" for note in report.notes(name, row, results)]
     parts += [f"Missing: {subject}: {why}." for subject, why in results["missing"].items()]
     versions = ", ".join(
         f"{name} {version}"

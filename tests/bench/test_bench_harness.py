@@ -265,6 +265,7 @@ def whole() -> dict[str, object]:
         name: {"cpu": three, "rate": three, "failed": "", "units": 1}
         for name in ("drain", "floor", "meerkat", "openai")
     }
+    row["floor"]["cpu"] = [1.0, 4.0, 9.0]
     row["broken"] = {"cpu": [], "rate": [], "failed": "TimeoutError", "units": 0}
     waits = {"interrupt, idle": {"frame_us": three, "gone_us": three}}
     return {
@@ -303,6 +304,8 @@ def test_a_run_goes_into_the_documents(
     assert readme.count("2026-01-01 on a machine") == 1
     assert "| openai | 243,902 (1.00x) |" in readme
     assert "| broken | TimeoutError |" in room
+    assert "(no ratio to floor: repetitions disagree: " in room
+    assert "(the server, not meerkat, may be what the clock measured.)" in room
     assert "| meerkat | 4.1 ±1% | a lane |" in room
     assert "Missing: pipecat: not installed." in room
     assert "| idle | kib 50 |" in room
