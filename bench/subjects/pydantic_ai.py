@@ -40,12 +40,12 @@ async def lookup(query: str, days: int) -> str:
 async def run(url: str, units: int, modality: str) -> Tally:
     """Receive that many units.
 
-    Its turn is over when nothing is owed.  Where tools are called, it has run them then, sent what
-    came of them, and heard what the model says to that, which may be the server's last word; how
-    many of the responses make one turn depends on who is faster, and so they are not counted.
+    Where tools are called it runs them and sends what comes of them, which is counted.  What the
+    model says to that is not in a recorded answer, and so its turn does not end there: the last
+    part of the answer does, be it a message or the outcome of a call.
     """
     tally = Tally(units)
-    parts = 0
+    parts = calls = 0
     provider = OpenAIProvider(
         base_url=url.replace("ws", "http", 1).removesuffix("/realtime"), api_key="bench"
     )
@@ -67,12 +67,15 @@ async def run(url: str, units: int, modality: str) -> Tally:
                     tally.audio += len(delta.audio_chunk or b"")
             elif isinstance(event, FunctionToolResultEvent):
                 parts += 1
+                calls += 1
             elif isinstance(event, PartEndEvent):
                 part = event.part
                 spoken = isinstance(part, SpeechPart) and part.speaker == "assistant"
                 if (spoken and part.transcript != LAST_WORD) or isinstance(part, TextPart):
                     parts += 1
-            elif isinstance(event, RealtimeTurnCompleteEvent) and parts >= tally.expected_parts:
+            if parts >= tally.expected_parts and (
+                calls or isinstance(event, RealtimeTurnCompleteEvent)
+            ):
                 tally.stop()
                 break
     return tally
