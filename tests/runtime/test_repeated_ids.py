@@ -102,6 +102,35 @@ async def test_ids_that_come_again_on_the_next_connection_are_other_things(autoj
     ]
 
 
+async def test_they_are_so_too_where_every_frame_comes_alone(autojump_clock):
+    def slowly(peer):
+        send = peer.send
+
+        async def paced(frame):
+            await send(frame)
+            await trio.sleep(0.1)
+
+        peer.send = paced
+
+    async def second_slowly(peer):
+        await peer.welcome_back()
+        counting_anew(peer)
+        slowly(peer)
+        await one_turn(peer)
+        await spoken_turn(peer, "b")
+        await peer.linger()
+
+    async with calling(first, second_slowly, tools=[shout]) as call:
+        await call.session.send_input(RealtimeTextChunk("one"))
+        await call.until(events.SessionRotated)
+        await call.session.send_input(RealtimeTextChunk("two"))
+        await call.until(events.MessageCommitted, len(in_words(SAID)) // 2)
+    started = [each.response_id for each in call.of(events.ResponseStarted)]
+    assert len(set(started)) == len(started)
+    assert started == [each.response_id for each in call.of(events.TurnCompleted)]
+    assert in_words(call.said) == in_words(SAID)
+
+
 async def test_what_is_said_of_such_a_thing_is_said_in_the_providers_words(autojump_clock):
     async def talking(peer):
         response = await peer.response(await peer.expect("response.create"))
