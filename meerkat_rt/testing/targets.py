@@ -42,6 +42,7 @@ class Target:
         return f"{self.verb}({self.name})"
 
     @classmethod
+    @functools.lru_cache(maxsize=4096)
     def of(cls, action: str) -> Target | None:
         """The target of an action, if it has one."""
         found = _TARGETED.fullmatch(action)

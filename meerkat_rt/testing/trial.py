@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,15 @@ class Action:
     fire: Callable[[], object]
     ends: bool
     stage: Callable[[], object] | None = None
+
+
+@functools.cache
+def _check_name(name: str) -> None:
+    """Refuse what cannot be the name of an action; once for each name, not in each run."""
+    if not name or NOT_IN_RECIPES.search(name):
+        raise ValueError(f"{name!r} does not fit into a recipe: no '=', ':', '+' or line ends")
+    if Target.of(name) is not None:
+        raise ValueError(f"{name!r} is the form of an action on a task")
 
 
 class Trial:
@@ -137,10 +147,7 @@ class Trial:
         next frame: as long as it gives the same value, `fire` comes to the same, and of such points
         in a row the last one stands for all.  Registering a name again replaces it.
         """
-        if not name or NOT_IN_RECIPES.search(name):
-            raise ValueError(f"{name!r} does not fit into a recipe: no '=', ':', '+' or line ends")
-        if Target.of(name) is not None:
-            raise ValueError(f"{name!r} is the form of an action on a task")
+        _check_name(name)
         self.actions[name] = Action(fire, ends, stage)
 
     @contextlib.contextmanager
