@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from meerkat_rt.runtime.continuity import Continuity
 from meerkat_rt.runtime.recollection import Recollection
 from meerkat_rt.runtime.sent_audio import SentAudio
 from meerkat_rt.testing.long_call import LongCall
@@ -60,7 +59,7 @@ MISTAKES: dict[str, tuple[Any, str, Any]] = {
     "nothing is told": (Recollection, "history", _nothing),
     "outcomes are not carried over": (ToolLedger, "restored", lambda *_: False),
     "what was cut is not asked for again": (ResponseSlot, "take_back", _nothing),
-    "what nobody knows is not told": (Continuity, "_missing", _nothing),
+    "what nobody knows is not told": (Recollection, "missing", _nothing),
 }
 
 
