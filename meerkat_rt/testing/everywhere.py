@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from .clock import THREAD_PATIENCE
 from .recipe import Recipe
 from .run import Checks, RunResult, many_runs, run_once
 from .shrinking import smallest
@@ -157,6 +158,7 @@ def cancel_everywhere(
     seed: int | None = None,
     orders: Orders | None = None,
     idle: float = 0.0,
+    thread_patience: float = THREAD_PATIENCE,
     max_steps: int = 50_000,
     check: bool = True,
     spare: Sequence[str] = (),
@@ -189,8 +191,9 @@ def cancel_everywhere(
     one, including the first and the last; 0 is none, for the pairs alone.  `pairs` adds that many
     runs in which a second action follows the first, at a later point: a second blow during the
     teardown.  `seed` or `orders` runs it all under another order of tasks than FIFO.  `idle` (real
-    seconds) is for scenarios with real sockets.  `progress` is called with the number of points
-    done and to do.
+    seconds) is for scenarios with real sockets, `thread_patience` (real seconds) for worker threads
+    that take their time: for so long virtual time stands still for one.  `progress` is called with
+    the number of points done and to do.
 
     `surveyed` is what an earlier sweep of the same scenario, under the same order, has found out
     without an action (`Report.survey`); it need not be found out again.
@@ -214,7 +217,12 @@ def cancel_everywhere(
             "cancel_everywhere runs Trio loops of its own: call it from a plain function"
         )
     checks = Checks(
-        max_unwind=max_unwind, allowed=allowed, verify=verify, idle=idle, max_steps=max_steps
+        max_unwind=max_unwind,
+        allowed=allowed,
+        verify=verify,
+        idle=idle,
+        thread_patience=thread_patience,
+        max_steps=max_steps,
     )
     recipe = Recipe(seed=seed, orders=dict(orders or {}))
     report = Report(scenario=name or str(getattr(scenario, "__name__", scenario)))
@@ -389,6 +397,7 @@ def replay(
     allowed: tuple[type[BaseException], ...] = (),
     verify: Verify | None = None,
     idle: float = 0.0,
+    thread_patience: float = THREAD_PATIENCE,
     max_steps: int = 50_000,
 ) -> RunResult:
     """Run a scenario once, as the recipe of a failure says; give it the same limits as the sweep.
@@ -401,6 +410,11 @@ def replay(
     if isinstance(recipe, str):
         recipe = Recipe.parse(recipe)
     checks = Checks(
-        max_unwind=max_unwind, allowed=allowed, verify=verify, idle=idle, max_steps=max_steps
+        max_unwind=max_unwind,
+        allowed=allowed,
+        verify=verify,
+        idle=idle,
+        thread_patience=thread_patience,
+        max_steps=max_steps,
     )
     return run_once(scenario, recipe, checks)

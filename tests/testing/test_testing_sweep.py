@@ -18,7 +18,7 @@ from meerkat_rt.testing import (
     cancel_everywhere,
     replay,
 )
-from meerkat_rt.testing.run import Checks, run_once
+from meerkat_rt.testing.run import run_once
 
 # Two tasks write one count; only under some orders does one overwrite the other.
 ONLY_BY_ORDER = {"stale-count"}
@@ -440,7 +440,7 @@ def test_a_worker_thread_that_does_not_end_is_named():
             await trio.to_thread.run_sync(hold, abandon_on_cancel=True)
 
     try:
-        result = run_once(scenario, checks=Checks(thread_patience=0.02))
+        result = replay(scenario, Recipe(), thread_patience=0.02)
     finally:
         door.set()
     (deadlock,) = result.violations
