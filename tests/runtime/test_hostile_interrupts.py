@@ -7,12 +7,23 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import trio
-from continuitykit import calling
+from continuitykit import MANAGED, calling
 from runtimekit import linger, open_config, serving, take, welcoming
 from trio.testing import MockClock
 
-from meerkat_rt import OpenAIRealtime, RealtimeTextChunk, events, open_session
-from meerkat_rt.storage import MemoryStore
+from meerkat_rt import (
+    EmbeddedGemini,
+    EmbeddedProvider,
+    OpenAIRealtime,
+    Provider,
+    RealtimeTextChunk,
+    SessionLlmIdentity,
+    events,
+    open_session,
+)
+from meerkat_rt import RealtimeSessionOpenConfig as OpenConfig
+from meerkat_rt.recording import FlightRecorder
+from meerkat_rt.storage import MemoryStore, SqliteStore
 from meerkat_rt.testing import quiescent_after
 from meerkat_rt.transport import connector
 from meerkat_rt.turn.machine import SessionMachine
@@ -229,3 +240,34 @@ def test_control_c_comes_out_of_a_session_wherever_it_is(where):
     reached = ["opening"]
     trio.run(main, clock=MockClock(autojump_threshold=0))
     assert reached[-1] == where
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["alone", "with store and recorder"])
+@pytest.mark.parametrize("kind", [EmbeddedProvider, EmbeddedGemini])
+@pytest.mark.parametrize(
+    "mine",
+    [
+        KeyboardInterrupt("mine"),
+        SystemExit("mine"),
+        GeneratorExit("mine"),
+        StopIteration("mine"),
+        StopAsyncIteration("mine"),
+        BaseExceptionGroup("mine", [KeyError("x"), KeyboardInterrupt("y")]),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+async def test_whatever_a_block_raises_comes_out_of_it_as_it_is(mine, kind, kept, tmp_path):
+    which = Provider.GEMINI if kind is EmbeddedGemini else Provider.OPENAI
+    config = OpenConfig(MANAGED, SessionLlmIdentity(model="embedded", provider=which))
+    beside = {}
+    if kept:
+        beside["store"] = SqliteStore(tmp_path / "x.db", sync=False)
+        beside["recorder"] = FlightRecorder(tmp_path / "x.rec")
+    with quiescent_after(), trio.fail_after(20):
+        with pytest.raises(type(mine)) as caught:
+            async with open_session(config, provider=kind(), **beside) as session:
+                await session.send_input(RealtimeTextChunk("hello"))
+                raise mine
+    assert caught.value is mine
+    assert mine.__context__ is None
+    assert not hasattr(mine, "__notes__")
