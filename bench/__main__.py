@@ -64,7 +64,7 @@ BRIEF = Thoroughness(
     seconds=0.1,
     paced=pacing.QUICK,
     rounds=9,
-    turn=0.3,
+    turn=0.2,
     manners=outbound.QUICK,
     spoken=3,
     growth=2,
@@ -165,7 +165,7 @@ def _measure(names: tuple[str, ...], where: Path, *, quick: bool) -> Results:
         total = (
             throughput.steps(names, crew, much.repetitions)
             + len(layered) * LAYER_ROUNDS
-            + growth.STEPS
+            + growth.steps(quick=quick)
             + len(much.manners)
             + len(much.paced)
             + 1

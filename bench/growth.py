@@ -16,7 +16,6 @@ TURNS = (50, 200, 800)  # responses of one conversation, of some thirty events e
 OURS = "meerkat"
 QUICK = frozenset({OURS})
 ALL = frozenset({OURS, "openai", "openai-agents", "livekit", "pydantic-ai", "pipecat"})
-STEPS = len(ANSWERS) + len(TURNS)  # how often `run` calls `step`
 TIMEOUT = 15.0  # seconds; what grows faster than it receives is not waited for
 
 Found = dict[str, dict[str, dict[int, list[float]]]]
@@ -26,16 +25,27 @@ Found = dict[str, dict[str, dict[int, list[float]]]]
 def run(crew: Crew, *, repetitions: int, quick: bool, step: Callable[[str], None]) -> Found:
     """Measure every length, `repetitions` times."""
     asked = QUICK if quick else ALL
+    answers, turns_of = _lengths(quick=quick)
     found: Found = {"answer": {}, "conversation": {}}
     ready = crew.of(asked)
-    for deltas in ANSWERS:
+    for deltas in answers:
         step(f"growth: an answer of {deltas} deltas")
         _enter(found["answer"], deltas, _measure(long_answer(deltas), 1, ready, repetitions))
     ready = crew.of(asked)
-    for turns in TURNS:
+    for turns in turns_of:
         step(f"growth: a conversation of {turns} answers")
         _enter(found["conversation"], turns, _measure(short_answer(), turns, ready, repetitions))
     return found
+
+
+def steps(*, quick: bool) -> int:
+    """How often `run` calls `step`."""
+    return sum(map(len, _lengths(quick=quick)))
+
+
+def _lengths(*, quick: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shortest and the longest tell whether anything grows at all."""
+    return (ANSWERS[::2], TURNS[::2]) if quick else (ANSWERS, TURNS)
 
 
 def _measure(

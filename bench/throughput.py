@@ -12,7 +12,7 @@ from .server import serving
 from .workloads import WORKLOADS, Workload
 
 PROBE_UNITS = 2  # of a first run, which warms up and tells how much keeps a subject busy
-FEWEST_UNITS = 4  # of a measurement, so that what begins a conversation does not weigh on the slow
+FEWEST_UNITS = 2  # of a measurement, so that what begins a conversation does not weigh on the slow
 LIMIT_BYTES = 160 * 1024 * 1024  # of one measurement
 
 
