@@ -12,7 +12,7 @@ from . import pacing
 from .stats import FEWEST, Ratio, ratio, spread
 
 OURS = "meerkat"
-TURNS = 3
+TURNS, FEWEST_TURNS = 3, 2
 Results = dict[str, Any]
 """What `report.Run` keeps: `throughput` by workload and subject, `costs`, `paced`."""
 
@@ -128,7 +128,8 @@ def _paced(results: Results) -> Iterator[Target]:
 def paced_ratio(row: dict[str, pacing.Measured], theirs: str, what: str) -> Ratio:
     """How many times the other's figure ours is, of the turns that tell it of both.
 
-    A percentile is told by few events, and so a repetition of one is the median of `TURNS` turns.
+    A percentile is told by few events, and so a repetition of one is the median of `TURNS` turns,
+    or of as many as are left for each of the fewest repetitions that make a ratio.
     """
     if OURS not in row or theirs not in row:
         return Ratio(None, "not measured")
@@ -136,12 +137,14 @@ def paced_ratio(row: dict[str, pacing.Measured], theirs: str, what: str) -> Rati
     known = [(ours, other) for ours, other in pairs if ours is not None and other is not None]
     if what == "cpu_us":
         return ratio([ours for ours, _ in known], [other for _, other in known])
-    kept = [known[at : at + TURNS] for at in range(0, len(known) - TURNS + 1, TURNS)]
-    if len(kept) < FEWEST <= len(pairs) // TURNS:
+    size = min(TURNS, len(known) // FEWEST)
+    if size < FEWEST_TURNS:
         return Ratio(None, f"others had the processor in {len(pairs) - len(known)} of {len(pairs)}")
-    return ratio(
-        *([statistics.median(pair[side] for pair in turns) for turns in kept] for side in (0, 1))
+    kept = [known[at : at + size] for at in range(0, len(known) - size + 1, size)]
+    ours, others = (
+        [statistics.median(pair[side] for pair in turns) for turns in kept] for side in (0, 1)
     )
+    return ratio(ours, others)
 
 
 def verdict(targets: list[Target]) -> tuple[str, int]:

@@ -396,6 +396,12 @@ def paced_row(p99: list[float], aside: list[float]) -> pacing.Measured:
     return {"cpu_us": [1.0] * len(p99), "p99_us": p99, "aside": aside}
 
 
+def test_with_fewer_turns_left_a_repetition_has_two_of_them() -> None:
+    row = paced_row([3.0, 1.0] * 3 + [9.0] * 3, [0.0] * 6 + [0.9] * 3)
+    paced = {"meerkat": row, "transport": paced_row([1.0] * 9, [0.0] * 9)}
+    assert str(targets.paced_ratio(paced, "transport", "p99_us")) == "2.00x"
+
+
 def test_turns_of_which_too_little_is_left_tell_no_latency() -> None:
     row = paced_row([2.0] * 4, [0.0, 0.9, pacing.ASIDE, 0.1])
     assert pacing.told(row, "p99_us") == [2.0, None, 2.0, 2.0]
@@ -410,9 +416,9 @@ def test_a_repetition_of_a_percentile_is_the_median_of_three_turns() -> None:
     assert str(found) == "2.00x"
     assert found.value is not None
     assert found.value.relative == 0
-    paced["transport"] = paced_row(theirs, [*quiet[:8], 0.9])
+    paced["transport"] = paced_row(theirs, [*quiet[:5], *[0.9] * 4])
     assert targets.paced_ratio(paced, "transport", "p99_us").refused == (
-        "others had the processor in 1 of 9"
+        "others had the processor in 4 of 9"
     )
     assert str(targets.paced_ratio(paced, "transport", "cpu_us")) == "1.00x"
     assert targets.paced_ratio(paced, "openai", "cpu_us").refused == "not measured"
