@@ -216,6 +216,8 @@ class SendLanes:
 
     def _drop_stale(self, now: float) -> None:
         oldest_allowed = now - self._limits.mic_max_age
+        if self._media and self._media[0][0] >= oldest_allowed:
+            return  # they are in the order of their times
         while self._media_bytes and self._first_audio_time() < oldest_allowed:
             self._drop_oldest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -367,40 +368,46 @@ async def send(core: SessionCore, link: Link) -> None:
 async def _send(core: SessionCore, link: Link) -> None:
     transport, lanes, ready = link.transport, core.lanes, link.ready
     transport.on_output(ready.set)
-    while True:
-        await ready.wait()
+    # One scope for all writes: its deadline is that of the one under way.
+    with trio.CancelScope() as writing:
         while True:
-            frames: list[bytes] = []
-            if core.link is link:
+            await ready.wait()
+            while True:
+                frames: list[bytes] = []
                 now = trio.current_time()
-                commands = lanes.take(now)
-                if core.sent_audio is not None:
-                    core.sent_audio.note(commands, now)
-                frames = _encoded(core, link, commands)
-            try:
-                with trio.fail_after(core.limits.write):
+                if core.link is link:
+                    commands = lanes.take(now)
+                    if core.sent_audio is not None:
+                        core.sent_audio.note(commands, now)
+                    frames = _encoded(core, link, commands)
+                writing.deadline = now + core.limits.write
+                try:
                     await transport.send(frames)
-            except trio.TooSlowError:
-                _stalled(core, link, f"the peer took nothing for {core.limits.write:g} s")
-                return
-            except TransportClosed as closed:
-                # The receiver sees the same, and the close frame behind it, unless the connection
-                # is broken in one direction only.
-                with trio.move_on_after(READ_OUT):
-                    await link.ended.wait()
-                if not link.ended.is_set():
-                    _lost(core, link, *_ending(link, closed))
-                    link.scope.cancel(reason="the connection is lost")
-                return
-            if core.recording is not None:
-                core.recording.wire(trio.current_time(), sent=sum(map(len, frames)))
-            if core.link is not link:
-                break
-            if written := link.codec.written():
-                core.observe(list(written), trio.current_time())
-            if not len(lanes):
-                lanes.drained.unpark_all()
-                break
+                except TransportClosed as closed:
+                    writing.deadline = math.inf
+                    await _unwritable(core, link, closed)
+                    return
+                writing.deadline = math.inf
+                if core.recording is not None:
+                    core.recording.wire(trio.current_time(), sent=sum(map(len, frames)))
+                if core.link is not link:
+                    break
+                if written := link.codec.written():
+                    core.observe(list(written), trio.current_time())
+                if not len(lanes):
+                    lanes.drained.unpark_all()
+                    break
+    _stalled(core, link, f"the peer took nothing for {core.limits.write:g} s")
+
+
+async def _unwritable(core: SessionCore, link: Link, closed: TransportClosed) -> None:
+    # The receiver sees the same, and the close frame behind it, unless the connection is broken in
+    # one direction only.
+    with trio.move_on_after(READ_OUT):
+        await link.ended.wait()
+    if not link.ended.is_set():
+        _lost(core, link, *_ending(link, closed))
+        link.scope.cancel(reason="the connection is lost")
 
 
 def _encoded(core: SessionCore, link: Link, commands: list[ProviderCommand]) -> list[bytes]:

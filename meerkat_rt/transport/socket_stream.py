@@ -1,9 +1,12 @@
-"""A socket that waits before it reads.
+"""A socket that waits before it reads, and writes at once.
 
 `trio.SocketStream.receive_some` tries to read first and waits only when nothing was there.  A live
 session is nearly always waiting for its next event, so the first try is a system call and an
 exception for nothing, on every event.  This stream waits first, except right after a read that
 filled the buffer, when more is likely to be there already.
+
+What a session writes is small, and the kernel takes all of it; only what it does not take needs a
+loop, and the machinery that goes with it.
 """
 
 from __future__ import annotations
@@ -19,13 +22,15 @@ from .base import RECEIVE_BUFFER
 class WaitFirstStream(trio.abc.Stream):
     """A TCP stream whose reads wait for data before they ask for it.
 
-    Reading is a checkpoint and cancel-safe.  Everything but reading is the socket stream's own.
+    Reading is a checkpoint and cancel-safe.  Writing is a checkpoint; cancelled, nobody knows how
+    much was written.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._descriptor = stream.socket.fileno()  # -1 from the moment that it is closed
         self._more = False  # the last read filled the buffer
+        self._writing = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what has arrived, at least a byte, or nothing at the end of the stream.
@@ -58,8 +63,33 @@ class WaitFirstStream(trio.abc.Stream):
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of `data`; see `trio.abc.SendStream.send_all`."""
-        await self._stream.send_all(data)
+        """Write all of `data`.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken.
+            trio.ClosedResourceError: we closed it, now or before.
+            trio.BusyResourceError: another task is writing.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._descriptor < 0:
+            raise trio.ClosedResourceError("this socket was closed")
+        if self._writing:
+            raise trio.BusyResourceError("another task is writing to this stream")
+        try:
+            written = os.write(self._descriptor, data)
+        except BlockingIOError:
+            written = 0
+        except OSError as error:
+            raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+        if written == len(data):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        self._writing = True
+        try:
+            with memoryview(data) as whole:
+                await self._stream.send_all(whole[written:])
+        finally:
+            self._writing = False
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a write may succeed at once."""

@@ -160,8 +160,8 @@ _SENDING = (
         "after a write that was given up half-way the sender goes on with the next one",
         (
             LINK,
-            "with trio.fail_after(core.limits.write):",
-            "with trio.move_on_after(core.limits.write):",
+            '    _stalled(core, link, f"the peer took nothing for {core.limits.write:g} s")\n',
+            "    await _send(core, link)\n",
         ),
         (
             WIRE,
