@@ -329,10 +329,6 @@ async def receive(core: SessionCore, link: Link) -> None:
             return
         if core.recording is not None:
             core.recording.wire(trio.current_time(), received=sum(map(len, batch)))
-        if len(batch) == 1 and core.link is link and link.aliases is None:
-            # At the pace of a conversation.
-            core.observe(link.codec.decode(batch[0]), trio.current_time())
-            continue
         for start in range(0, len(batch), FRAMES_PER_STEP):
             if start:
                 await trio.lowlevel.checkpoint()

@@ -174,11 +174,11 @@ _SENDING = (
         "the sender lets the end of the connection escape during the close",
         (
             LINK,
-            "                # The receiver sees the same,",
-            "                mine = core.link is link and core.reason\n"
-            "                if mine and core.reason.by is ClosedBy.APPLICATION:\n"
-            "                    raise\n"
-            "                # The receiver sees the same,",
+            "                    await _unwritable(core, link, closed)\n",
+            "                    mine = core.link is link and core.reason\n"
+            "                    if mine and core.reason.by is ClosedBy.APPLICATION:\n"
+            "                        raise\n"
+            "                    await _unwritable(core, link, closed)\n",
         ),
     ),
     _mutant(
@@ -186,8 +186,9 @@ _SENDING = (
         "the sender takes a signal down that came while it was writing",
         (
             LINK,
-            "            if written := link.codec.written():\n",
-            "            ready._set = False\n            if written := link.codec.written():\n",
+            "                if written := link.codec.written():\n",
+            "                ready._set = False\n"
+            "                if written := link.codec.written():\n",
         ),
     ),
     _mutant(
