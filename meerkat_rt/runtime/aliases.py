@@ -7,6 +7,7 @@ here it gets a name of its own, which is put back in what is written to that con
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -29,7 +30,10 @@ _KINDS = {
     "call_ids": "call",
 }
 
-_fields: dict[type, tuple[tuple[str, str], ...]] = {}
+_REMEMBERED = 1024  # combinations of ids that have been looked at and are fine
+
+# By class: the fields with ids, each with its kind, and what gets them all.
+_fields: dict[type, tuple[tuple[tuple[str, str], ...], Callable[[Any], object]]] = {}
 
 
 class Aliases:
@@ -44,6 +48,7 @@ class Aliases:
         self._known = known
         self._names: dict[tuple[str, str], str] = {}  # what is heard -> what it is called here
         self._wire: dict[tuple[str, str], str] = {}  # and back, where they differ
+        self._fine: set[tuple[type, object]] = set()  # events with such ids stay as they are
 
     @classmethod
     def beside(cls, core: SessionCore, link: Link) -> Aliases:
@@ -66,11 +71,27 @@ class Aliases:
 
     def heard(self, events: Iterable[ProviderEvent]) -> list[ProviderEvent]:
         """What the connection says, in the session's names."""
-        return [self._renamed(event, self._name) for event in events]
+        return [self._heard(event) for event in events]
+
+    def _heard(self, event: ProviderEvent) -> ProviderEvent:
+        cls = type(event)
+        fields, ids = _fields.get(cls) or _fields_of(cls)
+        if not fields:
+            return event
+        key = cls, ids(event)
+        if key in self._fine:
+            return event
+        renamed: ProviderEvent = self._renamed(event, fields, self._name)
+        if renamed is event:
+            if len(self._fine) >= _REMEMBERED:
+                self._fine.clear()
+            self._fine.add(key)
+        return renamed
 
     def said(self, command: ProviderCommand) -> ProviderCommand:
         """What is written to the connection, in its own names."""
-        renamed: ProviderCommand = self._renamed(command, self._said)
+        fields, _ = _fields.get(type(command)) or _fields_of(type(command))
+        renamed: ProviderCommand = self._renamed(command, fields, self._said)
         return renamed
 
     def _name(self, kind: str, heard: str) -> str:
@@ -91,9 +112,11 @@ class Aliases:
         self._names.setdefault((kind, name), name)  # the provider will speak of it
         return name
 
-    def _renamed(self, thing: Any, rename: Callable[[str, str], str]) -> Any:
+    def _renamed(
+        self, thing: Any, fields: tuple[tuple[str, str], ...], rename: Callable[[str, str], str]
+    ) -> Any:
         changed: dict[str, Any] = {}
-        for field, kind in _fields.get(type(thing)) or _fields_of(type(thing)):
+        for field, kind in fields:
             value = getattr(thing, field)
             if not value:
                 continue
@@ -106,9 +129,10 @@ class Aliases:
         return attrs.evolve(thing, **changed) if changed else thing
 
 
-def _fields_of(cls: type) -> tuple[tuple[str, str], ...]:
-    found = tuple(
+def _fields_of(cls: type) -> tuple[tuple[tuple[str, str], ...], Callable[[Any], object]]:
+    fields = tuple(
         (field.name, _KINDS[field.name]) for field in attrs.fields(cls) if field.name in _KINDS
     )
-    _fields[cls] = found
-    return found
+    ids: Callable[[Any], object] = attrgetter(*(name for name, _ in fields)) if fields else id
+    _fields[cls] = fields, ids
+    return fields, ids
