@@ -7,6 +7,7 @@ here it gets a name of its own, which is put back in what is written to that con
 
 from __future__ import annotations
 
+from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from ..turn.ports import ProviderCommand, ProviderEvent
     from .core import SessionCore
-    from .link import Link
 
 _KINDS = {
     "item_id": "item",
@@ -43,16 +43,15 @@ class Aliases:
     connection.
     """
 
-    def __init__(self, suffix: str, known: Mapping[str, Callable[[str], bool]]) -> None:
-        self._suffix = suffix
+    def __init__(self, known: Mapping[str, Callable[[str], bool]]) -> None:
         self._known = known
         self._names: dict[tuple[str, str], str] = {}  # what is heard -> what it is called here
         self._wire: dict[tuple[str, str], str] = {}  # and back, where they differ
         self._fine: set[tuple[type, object]] = set()  # events with such ids stay as they are
 
     @classmethod
-    def beside(cls, core: SessionCore, link: Link) -> Aliases:
-        """Those of `link`, which has to do with nothing that the session knows so far."""
+    def beside(cls, core: SessionCore) -> Aliases:
+        """Those of a connection that has to do with nothing that the session knows so far."""
         machine, pasts = core.machine, [core.authority]
         if core.past is not None:
             pasts.append(core.past)
@@ -67,7 +66,7 @@ class Aliases:
             "response": response,
             "call": machine.knows_call,
         }
-        return cls(link.name.rpartition("_")[2], known)
+        return cls(known)
 
     def heard(self, events: Iterable[ProviderEvent]) -> list[ProviderEvent]:
         """What the connection says, in the session's names."""
@@ -98,9 +97,9 @@ class Aliases:
         key = kind, heard
         name = self._names.get(key)
         if name is None:
-            name = heard
-            if not heard.startswith(SEED_PREFIX) and self._known[kind](heard):
-                name = f"{heard}~{self._suffix}"
+            name, known = heard, self._known[kind]
+            if not heard.startswith(SEED_PREFIX) and known(heard):
+                name = next(each for n in count(2) if not known(each := f"{heard}~{n}"))
                 self._wire[kind, name] = heard
             self._names[key] = name
         return name

@@ -413,7 +413,7 @@ class SessionCore:
             self.events.speak(terms.settings.output_format)
         self.session_id = link.session_id
         if not terms.resumed:
-            link.aliases = Aliases.beside(self, link)
+            link.aliases = Aliases.beside(self)
         self.link = link
         self.connected = True
         if self.continuity is not None and self.continuity.policy is not None:

@@ -71,7 +71,7 @@ async def supervise(
 async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
     core.session_id = link.session_id
     if core.past is not None:
-        link.aliases = Aliases.beside(core, link)
+        link.aliases = Aliases.beside(core)
     core.link = link
     core.connected = True
     if core.continuity is not None and core.continuity.policy is not None:

@@ -195,11 +195,11 @@ async def test_ids_that_come_again_in_the_next_session_of_a_conversation_are_oth
                 await take(session, *[events.MessageCommitted] * 4)
             assert closing(await rest(session)).uncommitted_items == ()
 
-    for seed, text in enumerate(("one", "two"), start=1):
+    for seed, text in enumerate(("one", "two", "three"), start=1):
         await one_session(text, seed)
     said = [entry.message.text_content() for entry in (await store.read("talk")).messages]
-    half = ["ONE!", "a", "You said a."]
-    assert [text for text in said if text] == ["one", *half, "two", "TWO!", *half[1:]]
+    turns = [[text, f"{text.upper()}!", "a", "You said a."] for text in ("one", "two", "three")]
+    assert [text for text in said if text] == [text for turn in turns for text in turn]
 
 
 async def test_a_call_id_that_a_later_answer_uses_again_is_another_call(autojump_clock):
