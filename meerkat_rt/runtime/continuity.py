@@ -21,6 +21,7 @@ from . import link as links
 from .changes import Changes
 from .continuity_policy import ContinuityPolicy
 from .errors import ReconnectExhausted
+from .handover import adopt, drop_link, keep_sent_audio
 from .journey import Journey, ResumeAt, Swap
 from .recollection import Recollection
 from .signal import Signal
@@ -181,7 +182,7 @@ class Continuity:
 
     async def _replace(self, nursery: trio.Nursery, old: Link) -> None:
         core = self._core
-        core.keep_sent_audio(trio.current_time())
+        keep_sent_audio(core, trio.current_time())
         if not await self._boundary(old):
             return  # it is lost: that comes first
         asked = bool(self.changes.swaps)  # some may have been withdrawn, or have come
@@ -437,7 +438,7 @@ class Continuity:
         """The session has no connection from now on; the old one is closed in order."""
         core = self._core
         if core.link is old:
-            core.drop_link(old)
+            drop_link(core, old)
             self._before = old
             if self._lasted(old):
                 self._attempts = 0
@@ -490,7 +491,7 @@ class Continuity:
         self._error = self._doomed = None
         self.timetable.forget()
         self._moved = self._failed_over
-        core.adopt(link, plan.dialect, terms)
+        adopt(core, link, plan.dialect, terms)
         core.events.put(
             [SessionRotated(session_id=link.session_id, state_restored=point is not None)]
         )

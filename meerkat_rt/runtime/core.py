@@ -8,7 +8,7 @@ needs no lock.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -20,7 +20,6 @@ from ..model.events import (
     CloseReason,
     MessageCommitted,
     OutputAudioChunk,
-    ProviderErrorReported,
     ProviderFault,
     SessionClosed,
     StoreFailed,
@@ -33,28 +32,18 @@ from ..model.transcript import (
 )
 from ..transcript import TranscriptAuthority
 from ..turn.effects import (
-    CancelTool,
-    EndSession,
-    FlushInput,
-    FlushOutput,
-    LinkEnding,
     Lost,
-    Recollect,
-    ResumptionPoint,
-    Send,
     SettleCommand,
-    SettleRequest,
-    StartTool,
 )
 from ..turn.machine import SessionMachine
 from ..turn.ports import CommandRefused, ErrorMeaning
-from .aliases import Aliases
-from .errors import ConsumerTooSlow, SessionClosedError, TransportStalled, WorkerLost
+from .effects import EFFECTS
+from .errors import ConsumerTooSlow, SessionClosedError, WorkerLost
 from .event_lane import EventLane
+from .handover import drop_link
 from .lanes import SendLanes
 from .ports import StagedTranscript
 from .requests import Acknowledgement, ResponseRequest
-from .sent_audio import SentAudio
 from .signal import Signal
 from .tool_dispatch import ToolDispatch
 
@@ -66,7 +55,6 @@ if TYPE_CHECKING:
     from ..model.live_config import RealtimeConfig
     from ..model.transcript import RealtimeTranscriptApplyOutcome
     from ..providers.base import Dialect
-    from ..turn.crossing import Terms
     from ..turn.effects import MachineSettings
     from ..turn.ports import ProviderCommand, ProviderEvent
     from .continuity import Continuity
@@ -74,6 +62,7 @@ if TYPE_CHECKING:
     from .limits import SessionLimits
     from .link import Link
     from .ports import Recording, StoredMessage
+    from .sent_audio import SentAudio
     from .tools import ToolSet
 
 
@@ -189,7 +178,7 @@ class SessionCore:
         events, transcript, effects = self.machine.drain()
         if effects:
             for effect in effects:
-                _EFFECTS[type(effect)](self, effect)
+                EFFECTS[type(effect)](self, effect)
         if transcript:
             outcomes = self.authority.apply_all(transcript)
             if outcomes:
@@ -338,7 +327,7 @@ class SessionCore:
         self.connected = False
         if not self.close_requested.is_set():
             if self.continuity is not None and self.continuity.may_recover(error):
-                self.drop_link(link)
+                drop_link(self, link)
                 self.continuity.lost(link, error)
                 return
             self.machine.link_lost(trio.current_time())
@@ -365,75 +354,6 @@ class SessionCore:
             await run(*args)
         finally:
             self.worker_lost(trio.lowlevel.current_task().name)
-
-    # ---------------------------------------------------------------- from link to link
-
-    def keep_sent_audio(self, since: float) -> None:
-        """Remember the audio that is written from now on, for a connection to come.
-
-        None was written between `since` and now.
-        """
-        fmt = self.settings.capabilities.audio_input_format
-        if self.sent_audio is None and fmt is not None:
-            self.sent_audio = SentAudio(self.limits.mic_max_age, fmt, since)
-
-    def drop_link(self, link: Link) -> None:
-        """There is no connection for a while; what can wait for the next one waits."""
-        now = trio.current_time()
-        self.link = None
-        self.connected = False
-        for event in link.codec.dropped():
-            self.machine.observe(event, now)
-        kept_since = math.inf if self.sent_audio is None else self.sent_audio.kept_since
-        point = None if self.continuity is None else self.continuity.point
-        replay = None if point is None else link.codec.replay()
-        if replay is not None:
-            kept_since = -math.inf  # everything that matters will be sent again
-        if self.continuity is not None:
-            self.continuity.dropping(replay, self.lanes.waiting_outputs())
-        since, heard_ms, _ = self.machine.link_dropped(kept_since, now)
-        if point is not None and point.at >= since:
-            since, heard_ms = point.at, None  # the provider has heard what came before
-        again = []
-        if self.sent_audio is not None and replay is None:
-            again = self.sent_audio.since(since, heard_ms)
-        self.sent_audio = None
-        dropped = self.lanes.cross(again, now)
-        self.step()
-        if dropped:
-            fault = ProviderFault(code="connection_lost", message="it was not sent")
-            self.events.put(ProviderErrorReported(fault=fault, command="raw") for _ in dropped)
-
-    def adopt(self, link: Link, dialect: Dialect, terms: Terms) -> None:
-        """`link` is the session's connection from now on, and everything that waited goes on."""
-        now = trio.current_time()
-        self.dialect = dialect
-        if terms.settings is not None:
-            self.settings = terms.settings
-            self.events.speak(terms.settings.output_format)
-        self.session_id = link.session_id
-        if not terms.resumed:
-            link.aliases = Aliases.beside(self)
-        self.link = link
-        self.connected = True
-        if self.continuity is not None and self.continuity.policy is not None:
-            self.keep_sent_audio(-math.inf)
-        self.lanes.serve(link.ready)
-        self.machine.link_restored(terms, now)
-        self.step()
-        self.begin(link, now)
-
-    def begin(self, link: Link, now: float) -> None:
-        """Hear what `link` heard before it became the session's, maybe its end.
-
-        One whose task was cancelled alone before that is gone already.
-        """
-        held = link.begin(now)
-        self.observe(held if link.aliases is None else link.aliases.heard(held), now)
-        if link.ending is not None:
-            self.link_lost(link, *link.ending)
-        elif link.gone.is_set():
-            self.worker_lost("receiver")
 
     def tool_unresponsive(self, call_id: str, tool_name: str, grace: float) -> None:
         """Tell the application, once, which call does not stop."""
@@ -535,61 +455,6 @@ class SessionCore:
             )
         return wait.result
 
-    # ---------------------------------------------------------------- effects
-
-    def _send(self, effect: Send) -> None:
-        self.lanes.put(effect.command, trio.current_time())
-        if self.lanes.overflowing:
-            text = f"more than {self.limits.control_overflow} commands wait to be written"
-            self.request_close(
-                CloseReason(by=ClosedBy.NETWORK, text=text, clean=False), TransportStalled(text)
-            )
-
-    def _start_tool(self, effect: StartTool) -> None:
-        self.tools.start(effect.call_id, effect.name, effect.arguments)
-
-    def _cancel_tool(self, effect: CancelTool) -> None:
-        self.tools.cancel(effect.call_id, effect.reason)
-
-    def _flush_output(self, effect: FlushOutput) -> None:
-        self.events.flush(effect.response_id)
-
-    def _flush_input(self, _effect: FlushInput) -> None:
-        self.lanes.flush_audio()
-
-    def _settle_request(self, effect: SettleRequest) -> None:
-        request = self.requests.pop(effect.request_id, None)
-        if request is not None:
-            request._settle(effect.outcome)
-
-    def _settle_command(self, effect: SettleCommand) -> None:
-        applied = self.when_acknowledged.pop(effect.ref, None)
-        if applied is not None and effect.fault is None and not effect.timed_out:
-            applied()
-        wait = self.acknowledgements.get(effect.ref)
-        if wait is not None:
-            wait.result = effect
-            wait.arrived.set()
-
-    def _end_session(self, effect: EndSession) -> None:
-        error = None if effect.fault is None else self.dialect.fault_error(effect.fault)
-        if error is not None and self.continuity is not None and self.continuity.may_recover(error):
-            self.continuity.ending(effect.reason, error)  # in the middle of a step no link is lost
-        else:
-            self.request_close(effect.reason, error)
-
-    def _link_ending(self, effect: LinkEnding) -> None:
-        if self.continuity is not None:
-            self.continuity.link_ending(effect)
-
-    def _resumption_point(self, effect: ResumptionPoint) -> None:
-        if self.continuity is not None:
-            self.continuity.resumption_point(effect)
-
-    def _recollect(self, effect: Recollect) -> None:
-        if self.continuity is not None:
-            self.continuity.recollect(effect)
-
     # ---------------------------------------------------------------- callbacks
 
     def _audio_delivered(self, event: OutputAudioChunk) -> None:
@@ -624,21 +489,6 @@ class SessionCore:
         if not self.close_requested.is_set():
             self.unresponsive.pop(call_id, None)
         self.step()
-
-
-_EFFECTS: dict[type, Callable[[SessionCore, Any], None]] = {
-    Send: SessionCore._send,
-    StartTool: SessionCore._start_tool,
-    CancelTool: SessionCore._cancel_tool,
-    FlushOutput: SessionCore._flush_output,
-    FlushInput: SessionCore._flush_input,
-    SettleRequest: SessionCore._settle_request,
-    SettleCommand: SessionCore._settle_command,
-    EndSession: SessionCore._end_session,
-    LinkEnding: SessionCore._link_ending,
-    ResumptionPoint: SessionCore._resumption_point,
-    Recollect: SessionCore._recollect,
-}
 
 
 def _moot(settled: SettleCommand) -> bool:

@@ -21,6 +21,7 @@ import trio
 
 from . import link as links
 from .aliases import Aliases
+from .handover import begin, keep_sent_audio
 
 if TYPE_CHECKING:
     from ..providers.base import Opening
@@ -75,9 +76,9 @@ async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
     core.link = link
     core.connected = True
     if core.continuity is not None and core.continuity.policy is not None:
-        core.keep_sent_audio(-math.inf)
+        keep_sent_audio(core, -math.inf)
     core.lanes.serve(link.ready)
-    core.begin(link, trio.current_time())
+    begin(core, link, trio.current_time())
     async with trio.open_nursery() as writing:
         if core.journal is not None:
             writing.start_soon(core.vital, core.journal.run, name="journal writer")

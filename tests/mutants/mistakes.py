@@ -5,7 +5,7 @@ from __future__ import annotations
 from .planting import Edit, Mutant
 
 SUPERVISOR, LINK, CORE = "runtime.supervisor", "runtime.link", "runtime.core"
-LANES, EVENTS = "runtime.lanes", "runtime.event_lane"
+LANES, EVENTS, HANDOVER = "runtime.lanes", "runtime.event_lane", "runtime.handover"
 COMMANDS, DISPATCH = "runtime.commands", "runtime.tool_dispatch"
 CONTINUITY = "runtime.continuity"
 OPENING, JOURNAL = "runtime.opening", "runtime.journal_writer"
@@ -372,7 +372,7 @@ _LINKS = (
     _mutant(
         "uncrossed-lanes",
         "what waited for a lost connection is written to the next one as it is",
-        (CORE, "dropped = self.lanes.cross(again, now)", "dropped: list[object] = []"),
+        (HANDOVER, "dropped = core.lanes.cross(again, now)", "dropped: list[object] = []"),
     ),
     _mutant(
         "stale-frame",

@@ -162,23 +162,24 @@ class Watching:
 
     def _watch_links(self) -> None:
         core = self._core
-        adopt, observe = core.adopt, core.observe
+        serve, observe = core.lanes.serve, core.observe
         link = core.link
 
-        def adopting(following: Link, *rest: Any) -> None:
+        def serving(ready: Signal) -> None:
             nonlocal link
             self._look_for_retired()
-            if link is not None:
+            if link is not None and link is not core.link:
                 self._retire(link)
-            link = following
-            adopt(following, *rest)
+            link = core.link
+            serve(ready)
 
         def observing(events: list[ProviderEvent], now: float) -> None:
             if any(event is stale for event in events for stale in self._stale):
                 self._offence("heard: what a connection said that had been replaced")
             observe(events, now)
 
-        _override(core, adopt=adopting, observe=observing)
+        _override(core.lanes, serve=serving)
+        _override(core, observe=observing)
 
     def _retire(self, link: Link) -> None:
         self._retired[link] = trio.current_time()
