@@ -356,6 +356,12 @@ class OutputSide:
             return
         response.items[item_id] = OutputItem(event.kind)
         if event.kind is ItemKind.ASSISTANT:
+            if self._items.settled(item_id):
+                message = (
+                    f"response {response.id} speaks in item {item_id}, whose words are known: what "
+                    "it says is heard, and is no part of the conversation's history"
+                )
+                self._ctx.report(ProviderFault(code="protocol_fault", message=message))
             self._items.observe(item_id, None, RealtimeTranscriptRole.ASSISTANT, response.id)
         else:
             # Where it stands is not known yet, and a skip without a predecessor would not wait for

@@ -280,3 +280,24 @@ async def test_an_answer_under_the_id_of_an_ended_one_is_none_and_its_request_is
         third = await m.session.create_response()
         await take(m.session, events.TurnCompleted)
         assert isinstance(await third.outcome(), Answered)
+
+
+async def test_words_in_an_item_that_has_its_words_are_heard_and_told_of_as_a_fault(
+    autojump_clock,
+):
+    async def script(peer):
+        await peer.text_response("One.", await peer.expect("response.create"))
+        create = await peer.expect("response.create")
+        peer._counts["item"] -= 1
+        await peer.text_response("Two.", create)
+        await peer.linger()
+
+    async with meeting(script) as m:
+        for text in ("One.", "Two."):
+            request = await m.session.create_response()
+            read = await take(m.session, events.TurnCompleted)
+            assert isinstance(await request.outcome(), Answered)
+            assert [each.delta for each in read if hasattr(each, "delta")] == [text]
+        (reported,) = [each for each in read if isinstance(each, events.ProviderErrorReported)]
+        assert reported.fault.code == "protocol_fault"
+        assert "resp_2 speaks in item item_1" in reported.fault.message
