@@ -25,6 +25,7 @@ from .arguments import (
     check_text,
     expect,
 )
+from .playback import Playback
 from .requests import ResponseRequest
 from .tools import advertised
 
@@ -40,27 +41,6 @@ if TYPE_CHECKING:
     from .tools import ToolSet
 
 MAX_AUDIO_CHUNK = 15 * 1024 * 1024  # bytes; OpenAI's limit for one append event
-
-
-class Playback:
-    """What the application tells about the playing of the model's speech."""
-
-    def __init__(self, core: SessionCore) -> None:
-        self._core = core
-
-    def report(self, item_id: str, content_index: int, played_ms: int) -> None:
-        """The user has heard the first `played_ms` milliseconds of this item.
-
-        From the first report on, reports alone say what was heard; without any, it is estimated
-        from the time of delivery.  A position behind the last one, or beyond what was received, is
-        clamped.  An item that the session does not know (any more) is ignored.  Not a checkpoint.
-
-        Raises:
-            InvalidRequest: `played_ms` is negative.
-        """
-        check_count(played_ms, "played_ms")
-        self._core.machine.report_playback(item_id, content_index, played_ms, trio.current_time())
-        self._core.step()
 
 
 class SessionCommands:
