@@ -35,7 +35,8 @@ class TLSStream(trio.abc.Stream):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._writing = trio.Lock()  # the writer's, and now and then the reader's
-        self._fed = trio.Event()  # set and replaced whenever the network has given something
+        self._feeds = 0  # reads of the network so far
+        self._fed: trio.Event | None = None  # of a writer that waits for the next one
         # Apart: a failed write must not hide from the reader what the peer had said before.
         self._unreadable: Exception | None = None
         self._unwritable: BaseException | None = None
@@ -76,8 +77,10 @@ class TLSStream(trio.abc.Stream):
             trio.BusyResourceError: another task is reading.
         """
         size = RECEIVE_BUFFER if max_bytes is None else max_bytes
-        if self._incoming.pending or self._tls.pending() or self._ended:
+        if self._more() or self._ended:
             await trio.lowlevel.checkpoint()
+        else:
+            await self._feed(size)
         while True:
             if self._unreadable is not None:
                 raise trio.BrokenResourceError("the peer broke TLS") from self._unreadable
@@ -88,6 +91,11 @@ class TLSStream(trio.abc.Stream):
             if data is not None:
                 return data
             await self._feed(size)
+
+    def _more(self) -> bool:
+        """Whether TLS has something that it was not asked for.  To find nothing costs an error."""
+        incoming = self._incoming
+        return incoming.pending > 0 or incoming.eof or self._tls.pending() > 0
 
     def _decrypted(self, size: int) -> bytes | None:
         """All that is there, up to `size`; empty at the end; None: the network has to give more."""
@@ -101,6 +109,8 @@ class TLSStream(trio.abc.Stream):
                     break
                 records.append(record)
                 left -= len(record)
+                if not self._more():
+                    break
         except ssl.SSLWantReadError:
             if not records:
                 return None
@@ -118,8 +128,10 @@ class TLSStream(trio.abc.Stream):
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
-        fed, self._fed = self._fed, trio.Event()
-        fed.set()
+        self._feeds += 1
+        if self._fed is not None:
+            self._fed.set()
+            self._fed = None
 
     async def _answer(self) -> None:
         with (
@@ -141,13 +153,15 @@ class TLSStream(trio.abc.Stream):
         """
         left = memoryview(data)
         while left:
-            fed = self._fed
+            feeds = self._feeds
             try:
                 left = left[self._tls.write(left) :]
             except ssl.SSLWantReadError:
                 # A renegotiation: the answer to it is the reader's to read.
                 await self._flush()
-                await fed.wait()
+                if feeds == self._feeds:
+                    fed = self._fed = self._fed or trio.Event()
+                    await fed.wait()
             except ssl.SSLError as error:
                 raise trio.BrokenResourceError(f"TLS is broken: {error}") from error
         await self._flush()

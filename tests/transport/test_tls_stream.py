@@ -282,7 +282,7 @@ async def test_keys_that_change_amid_the_traffic(version, command, tls, authorit
                 await server.stdin.send_all(b"line\n")  # behind the tickets that TLS 1.3 gives
                 assert await heard.receive() == b"line\n"
                 for number in range(3):
-                    fed = client._fed
+                    fed = client._fed = trio.Event()
                     await server.stdin.send_all(command + b"\n")
                     await fed.wait()  # it takes one command at a time
                     await server.stdin.send_all(b"line %d\n" % number)
