@@ -99,6 +99,12 @@ def test_who_asks_again_gets_the_last_word_with_what_it_asked_with() -> None:
     assert said == [LAST_WORD]
 
 
+def test_a_server_that_does_not_come_up_is_not_waited_for() -> None:
+    nowhere = server.Certificate(chain="/nowhere", key="/nowhere", authority="/nowhere")
+    with pytest.raises(EOFError), serving(WORKLOADS["text"], certificate=nowhere):
+        pass
+
+
 OURS = Subject("meerkat")
 
 
