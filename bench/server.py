@@ -310,7 +310,7 @@ def serving(
         target=_serve, args=(theirs, workload, pace, certificate), daemon=True
     )
     process.start()
-    theirs.close()  # so that a server which does not come up is an end of file, and no wait for ever
+    theirs.close()  # a server that does not come up is the end of the pipe then
     scheme = "ws" if certificate is None else "wss"
     try:
         yield f"{scheme}://localhost:{ours.recv()}/v1/realtime"
