@@ -108,7 +108,7 @@ class Bed:
                 machine.observe(event, 0.0)
             events, transcript, _ = machine.drain()
             self._events.append(events)
-            self._transcript += transcript
+            self._transcript.append(transcript)
 
     def _cost(self, work: Callable[[], object]) -> float:
         gc.collect()
@@ -158,12 +158,12 @@ class Bed:
         return self._cost(work)
 
     def transcript(self) -> float:
-        """Transcript events to canonical messages."""
-        apply = TranscriptAuthority(keep_heard_prefix=True).apply
+        """Transcript events to canonical messages, a batch at once."""
+        apply = TranscriptAuthority(keep_heard_prefix=True).apply_all
 
         def work() -> None:
-            for event in self._transcript:
-                apply(event)
+            for batch in self._transcript:
+                apply(batch)
 
         return self._cost(work)
 
