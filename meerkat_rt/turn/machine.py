@@ -12,13 +12,11 @@ Same inputs, same outputs, bit for bit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..model.conversation import StopReason, Usage
 from ..model.errors import ConnectionReset, InvalidRequest
 from ..model.events import (
-    ClosedBy,
-    CloseReason,
     ProviderFault,
     RateLimitsUpdated,
     ToolOutcome,
@@ -28,19 +26,21 @@ from ..model.transcript import RealtimeTranscriptRole
 from . import ports
 from .context import CommandName, Context
 from .crossing import Crossing
-from .effects import EndSession, LinkEnding, ResumptionPoint
+from .effects import LinkEnding, ResumptionPoint
+from .faults import Faults
 from .hearing import Hearing
 from .input import InputSide
 from .items import ItemMemory
 from .output import OutputSide
-from .ports import ErrorMeaning, ItemKind, ResponseOptions
+from .ports import ItemKind, ResponseOptions
 from .records import ResponsePhase, Why
 from .responses import ResponseSlot
+from .routing import EXPIRED, Handlers
 from .server_tools import ServerTools
 from .tools import ToolLedger, error_text, result_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ..model.conversation import ToolResult
     from ..model.events import RealtimeSessionEvent
@@ -60,13 +60,16 @@ class SessionMachine:
     def __init__(self, settings: MachineSettings) -> None:
         self._ctx = Context(settings)
         self._items = ItemMemory(self._ctx)
-        self._slot = ResponseSlot(self._ctx)
-        self._tools = ToolLedger(self._ctx, self._round_over, self._pending)
-        self._hearing = Hearing(self._ctx, self._items, self._slot, self._tools)
+        self._slot: ResponseSlot = ResponseSlot(self._ctx)
+        self._tools: ToolLedger = ToolLedger(self._ctx, self._round_over, self._pending)
+        self._hearing: Hearing = Hearing(self._ctx, self._items, self._slot, self._tools)
         self._input = InputSide(self._ctx, self._items, self._slot, self._hearing)
-        self._output = OutputSide(self._ctx, self._items, self._slot, self._tools, self._hearing)
+        self._output: OutputSide = OutputSide(
+            self._ctx, self._items, self._slot, self._tools, self._hearing
+        )
         self._closed = False
         self._server_tools = ServerTools(self._ctx)
+        self._faults = Faults(self._ctx, self._slot, self._hearing)
         self._crossing = Crossing(
             self._ctx,
             items=self._items,
@@ -76,7 +79,7 @@ class SessionMachine:
             inputs=self._input,
             output=self._output,
         )
-        self._on = _Handlers(self)
+        self._on = Handlers(self)
         # Whether `next_deadline` may say something else than at the last look: its `changed`.
         self.deadlines = self._ctx.deadlines
 
@@ -197,7 +200,7 @@ class SessionMachine:
         """Let what is due by `now` expire."""
         pop_due = self._ctx.deadlines.pop_due
         while (key := pop_due(now)) is not None:
-            _EXPIRED[key[0]](self)(key[1], now)
+            EXPIRED[key[0]](self)(key[1], now)
 
     def link_lost(self, now: float) -> None:
         """The connection is gone: nothing more will be acknowledged, answered, or finished."""
@@ -475,50 +478,6 @@ class SessionMachine:
     def _unknown_frame(self, event: ports.UnknownFrame, now: float) -> None:
         self._ctx.events.append(UnknownProviderEvent(type=event.type, raw=event.raw))
 
-    def _protocol_fault(self, event: ports.ProtocolFault, now: float) -> None:
-        self._ctx.report(ProviderFault(code="protocol_fault", message=event.message))
-
-    def _provider_error(self, event: ports.ProviderError, now: float) -> None:
-        if event.fatal:
-            reason = CloseReason(by=ClosedBy.PROVIDER, text=event.fault.message, clean=False)
-            self._ctx.effects.append(EndSession(reason, event.fault))
-        else:
-            self._failed(event.ref, ErrorMeaning.OTHER, event.fault, now)
-
-    def _command_refused(self, event: ports.CommandRefused, now: float) -> None:
-        self._failed(event.ref, event.meaning, event.fault, now)
-
-    def _failed(
-        self, ref: str | None, meaning: ErrorMeaning, fault: ProviderFault, now: float
-    ) -> None:
-        if meaning is ErrorMeaning.ACTIVE_RESPONSE and self._slot.busy(ref, fault, now):
-            return
-        if ref is not None and self._slot.refuse(ref, fault, now):
-            return
-        sent = self._ctx.sent.get(ref) if ref is not None else self._guess(meaning)
-        if meaning in (ErrorMeaning.NOTHING_TO_CANCEL, ErrorMeaning.DUPLICATE_ITEM):
-            # What was asked for is the case already.
-            if sent is not None:
-                self._ctx.acknowledge(sent.ref)
-            return
-        if sent is None:
-            self._ctx.report(fault)
-        elif sent.name in (CommandName.TRUNCATE, CommandName.DELETE):
-            self._hearing.truncations.refused(sent, meaning, fault, now)
-        else:
-            self._ctx.refuse(sent.ref, fault)
-            self._ctx.report(fault, sent.name)
-
-    def _guess(self, meaning: ErrorMeaning) -> Any:
-        """The command that an error without a reference must be about: its kind's oldest."""
-        name = {
-            ErrorMeaning.NOTHING_TO_CANCEL: CommandName.CANCEL_RESPONSE,
-            ErrorMeaning.EMPTY_COMMIT: CommandName.COMMIT,
-            ErrorMeaning.TRUNCATION_REFUSED: CommandName.TRUNCATE,
-            ErrorMeaning.CONFIG_REFUSED: CommandName.UPDATE,
-        }.get(meaning)
-        return None if name is None else self._ctx.oldest(name)
-
     # ---------------------------------------------------------------- deadlines
 
     def _on_retry(self, _key: str, now: float) -> None:
@@ -535,72 +494,3 @@ class SessionMachine:
         sent = self._ctx.expire(ref)
         if sent is not None and sent.name in (CommandName.TRUNCATE, CommandName.DELETE):
             self._hearing.truncations.expired(sent)
-
-
-_HANDLERS: dict[type, Callable[[Any], Callable[[Any, float], None]]] = {
-    ports.AudioDelta: lambda m: m._output.audio_delta,
-    ports.TranscriptDelta: lambda m: m._output.transcript_delta,
-    ports.TextDelta: lambda m: m._output.text_delta,
-    ports.TranscriptDone: lambda m: m._output.transcript_done,
-    ports.TextDone: lambda m: m._output.text_done,
-    ports.AudioDone: lambda m: m._output.audio_done,
-    ports.ResponseBegan: lambda m: m._output.began,
-    ports.ResponseInterrupted: lambda m: m._input.response_interrupted,
-    ports.OutputItemBegan: lambda m: m._output.item_began,
-    ports.OutputItemEnded: lambda m: m._output.item_began,
-    ports.OutputProgress: lambda m: m._output.progress,
-    ports.ToolCalled: lambda m: m._output.tool_called,
-    ports.ResponseEnded: lambda m: m._output.ended,
-    ports.SpeechStarted: lambda m: m._input.speech_started,
-    ports.SpeechStopped: lambda m: m._input.speech_stopped,
-    ports.InputCommitted: lambda m: m._input.committed,
-    ports.InputCleared: lambda m: m._input.cleared,
-    ports.InputTranscriptDelta: lambda m: m._input.transcript_delta,
-    ports.InputTranscriptDone: lambda m: m._input.transcript_done,
-    ports.InputTranscriptFailed: lambda m: m._input.transcript_failed,
-    ports.ItemAdded: lambda m: m._item_added,
-    ports.ItemTruncated: lambda m: m._item_truncated,
-    ports.ItemDeleted: lambda m: m._item_deleted,
-    ports.ToolCallsRevoked: lambda m: m._calls_revoked,
-    ports.ServerToolProgress: lambda m: m._server_tools.progress,
-    ports.SessionUpdated: lambda m: m._session_updated,
-    ports.ProviderError: lambda m: m._provider_error,
-    ports.CommandRefused: lambda m: m._command_refused,
-    ports.RateLimits: lambda m: m._rate_limits,
-    ports.UsageReported: lambda m: m._usage_reported,
-    ports.UnknownFrame: lambda m: m._unknown_frame,
-    ports.ProtocolFault: lambda m: m._protocol_fault,
-    ports.GoingAway: lambda m: m._going_away,
-    ports.ResumptionUpdated: lambda m: m._resumption_updated,
-    # The handshake's:
-    ports.SessionCreated: lambda m: m._ignore,
-    ports.SeedAcknowledged: lambda m: m._ignore,
-}
-
-
-_EXPIRED: dict[str, Callable[[SessionMachine], Callable[[str, float], None]]] = {
-    "nudge": lambda m: m._slot.on_nudge,
-    "request": lambda m: m._slot.on_request_deadline,
-    "retry": lambda m: m._on_retry,
-    "unwanted": lambda m: m._on_unwanted,
-    "cancel": lambda m: m._output.on_cancel_deadline,
-    "heard": lambda m: m._hearing.on_heard,
-    "tool": lambda m: m._tools.on_deadline,
-    "command": lambda m: m._on_command_deadline,
-    "transcription": lambda m: m._on_transcription_deadline,
-}
-
-
-class _Handlers(dict[type, "Callable[[Any, float], None]"]):
-    """Who takes which event, bound when the first of its kind comes.
-
-    An idle session, of which there may be thousands, does not hold three dozen bound methods.
-    """
-
-    def __init__(self, machine: SessionMachine) -> None:
-        super().__init__()
-        self._machine = machine
-
-    def __missing__(self, kind: type) -> Callable[[Any, float], None]:
-        handler = self[kind] = _HANDLERS[kind](self._machine)
-        return handler

@@ -8,8 +8,9 @@ from turnkit import EXPLICIT, FMT, Hand, ev, fx, p, result, tool
 from meerkat_rt.model import transcript as tr
 from meerkat_rt.model.conversation import StopReason, Usage
 from meerkat_rt.turn import ports
-from meerkat_rt.turn.machine import _HANDLERS, SessionMachine
+from meerkat_rt.turn.machine import SessionMachine
 from meerkat_rt.turn.nudge import NudgePhase
+from meerkat_rt.turn.routing import HANDLERS
 
 BUSY = ev.ProviderFault(code="conversation_already_has_active_response")
 
@@ -237,8 +238,8 @@ def test_unknown_frames_and_broken_ones_are_told_and_survived():
 
 def test_every_event_of_the_ports_has_a_handler():
     machine = SessionMachine(Hand().settings)
-    assert set(_HANDLERS) == set(ports.ProviderEvent.__args__)
-    for kind in _HANDLERS:
+    assert set(HANDLERS) == set(ports.ProviderEvent.__args__)
+    for kind in HANDLERS:
         assert callable(machine._on[kind])
     with pytest.raises(KeyError):
         machine._on[object]
