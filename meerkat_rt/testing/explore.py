@@ -82,7 +82,7 @@ def explore(
     )
     with many_runs():
         for seed in seeds:
-            base = explorer.run(Recipe(seed=seed), survey=True)
+            base = explorer.run(Recipe(seed=seed), survey=action)
             explorer.result.digests.add(base.digest)
             eligible = base.eligible.get(action, [])
             if base.violations or not eligible:
@@ -176,7 +176,7 @@ class _Explorer:
         self._hard_stopped = False
         self.result = Exploration(scenario=name or str(getattr(scenario, "__name__", scenario)))
 
-    def run(self, recipe: Recipe, *, survey: bool = False) -> RunResult:
+    def run(self, recipe: Recipe, *, survey: bool | str = False) -> RunResult:
         self.result.runs += 1
         return run_once(self._scenario, recipe, self._checks, survey=survey)
 

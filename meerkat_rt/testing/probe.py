@@ -78,7 +78,7 @@ class Probe(trio.abc.Instrument):
         clock: trio.testing.MockClock,
         *,
         inject: tuple[tuple[int, str], ...] = (),
-        survey: bool = False,
+        survey: bool | str = False,
         idle: float = 0.0,
         thread_patience: float,
         max_steps: int,
@@ -105,7 +105,10 @@ class Probe(trio.abc.Instrument):
             self._stalled, patience=idle, thread_patience=thread_patience, clock=clock
         )
         self._max_steps = max_steps
-        self._survey = survey
+        self._survey = bool(survey)
+        # That of an action on a task is of them all: which tasks there are is most of the work.
+        named = isinstance(survey, str) and Target.of(survey) is None
+        self._only = survey if named else None
         self.unfired = list(inject)
         self._next = self.unfired[0][0] if self.unfired else -1
         self._labels: dict[trio.lowlevel.Task, str] = {}
@@ -159,6 +162,8 @@ class Probe(trio.abc.Instrument):
 
     def _note_eligible(self) -> None:
         for name, action in self.trial.actions.items():
+            if self._only not in (None, name):
+                continue
             points = self.eligible.setdefault(name, [])
             if action.stage is not None:
                 stage = action.stage()
@@ -166,7 +171,7 @@ class Probe(trio.abc.Instrument):
                     points.pop()
                 self._stages[name] = stage
             points.append(self.points)
-        for name in self._targeted():
+        for name in self._targeted() if self._only is None else ():
             self.eligible.setdefault(name, []).append(self.points)
 
     def _targeted(self) -> Iterable[str]:

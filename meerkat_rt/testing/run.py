@@ -85,13 +85,13 @@ def run_once(
     recipe: Recipe | None = None,
     checks: Checks | None = None,
     *,
-    survey: bool = False,
+    survey: bool | str = False,
     instruments: Iterable[trio.abc.Instrument] = (),
 ) -> RunResult:
     """Run a scenario once, as `recipe` says, and check it.
 
     Runs its own Trio loop under a virtual clock.  `survey` also records at which points each action
-    can be fired.
+    can be fired, or at least the one that it names.
 
     Raises:
         HarnessError: an action failed, or does not exist.

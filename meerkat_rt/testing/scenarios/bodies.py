@@ -50,16 +50,18 @@ async def take(session: RealtimeSession, kind: type, *more: type) -> list[Any]:
     """Read up to and including the first event of `kind`, then of the next kind, and so on."""
     read: list[Any] = []
     for wanted in (kind, *more):
-        event = None
-        while not isinstance(event, wanted):
-            with trio.move_on_after(PATIENCE) as scope:
+        event, ended = None, False
+        with trio.CancelScope() as scope:
+            while not (ended or isinstance(event, wanted)):
+                scope.deadline = trio.current_time() + PATIENCE
                 event = await session.next_event()
-            there_were = [type(each).__name__ for each in read]
+                ended = event is None
+                read.append(event)
+        if ended or scope.cancelled_caught:
+            there_were = [type(each).__name__ for each in read if each is not None]
             what = f"{wanted.__name__}; there were {there_were}"
-            assert not scope.cancelled_caught, f"in {PATIENCE} s there came no {what}"
-            if event is None:
-                raise EndedEarly(f"the session ended before {what}")
-            read.append(event)
+            assert ended, f"in {PATIENCE} s there came no {what}"
+            raise EndedEarly(f"the session ended before {what}")
     return read
 
 
