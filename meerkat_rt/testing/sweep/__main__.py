@@ -33,7 +33,7 @@ _JOBS_A_LINE = 50
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sources", nargs=-1, metavar="[MODULE:ATTRIBUTE]...")
 @click.option("--quick", "level", flag_value="quick", help="A sample; under a minute on two cores.")
-@click.option("--all", "level", flag_value="all", help="The full product; an hour or more.")
+@click.option("--all", "level", flag_value="all", help="The full product; half an hour or more.")
 @click.option("--only", metavar="PATTERN", default="*", help="Scenarios with such a name alone.")
 @click.option("--processes", type=click.IntRange(1), help="How many at once (default: cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")
@@ -58,10 +58,9 @@ def main(
     takes a trial, a `Case`, or a collection of either.  Without --quick or --all: every point in
     FIFO order, samples of everything else, twenty seeds of twenty-five points; some minutes.
 
-    With --all: every point of every action on the first wire and transport, and every point of the
-    cancellation on all of them, with samples of the rest; forty seeds, and orders near to FIFO.
-    Failures are told as they are found.  A scenario that is `long` is sampled even so, but for
-    the cancellation on its first wire.
+    With --all: every point on every wire with every transport, twice on the first, where nothing
+    but the schedule may decide; more of everything else.  Failures are told as they are found.  A
+    scenario that is `long` takes every point on its first wire, and samples elsewhere.
 
     Exits with 0 if nothing failed, with 1 if something did, with 2 if it could not begin.
     """

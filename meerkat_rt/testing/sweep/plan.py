@@ -95,22 +95,22 @@ AMOUNTS: dict[Level, Amount] = {
     ),
     "all": Amount(
         points=None,
-        others=None,
+        others=25,
         pairs=20,
         repeat=2,
-        seeds=40,
+        seeds=24,
         seeded=25,
-        nearest=60,
+        nearest=20,
         settings=None,
         elsewhere=None,
-        others_elsewhere=3,
+        others_elsewhere=1,
     ),
 }
 OF_A_LONG_ONE: dict[Level, Amount] = {
     "quick": attrs.evolve(AMOUNTS["quick"], points=4, pairs=0, seeds=0, settings=0),
     "standard": AMOUNTS["quick"],
     "all": attrs.evolve(
-        AMOUNTS["standard"], others=10, seeds=4, nearest=0, settings=None, elsewhere=40
+        AMOUNTS["standard"], others=1, seeds=1, nearest=0, settings=1, elsewhere=10
     ),
 }
 """What a level runs of a case that is `long`."""
