@@ -208,6 +208,15 @@ async def test_a_stop_while_another_connection_is_made_comes_out_as_it_is(stop, 
                 await call.until(events.SessionClosed)
 
 
+@pytest.fixture
+def control_c():
+    """Ctrl-C raises, as at a terminal; who starts the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("control_c")
 @pytest.mark.parametrize("where", ["reading", "closing", "opening"])
 def test_control_c_comes_out_of_a_session_wherever_it_is(where):
     async def script(peer):

@@ -87,12 +87,14 @@ def test_a_closed_writer_refuses(path):
 def test_an_event_that_fails_half_way_ends_the_writer_and_not_the_session(path, monkeypatch):
     with writing(path) as writer:
         commit(writer, *HELLO)
-        apply = writer._conversation.authority.apply
-        monkeypatch.setattr(
-            writer._conversation.authority,
-            "apply",
-            lambda event: apply(event) if event.item_id != "v" else 1 / 0,
-        )
+        authority = writer._conversation.authority
+        apply_all = authority.apply_all
+
+        def half_way(batch):
+            apply_all(batch[:1])
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(authority, "apply_all", half_way)
         with pytest.raises(ZeroDivisionError):
             commit(writer, user("w", "a", "kept?"), user("v", "w", "bad"))
         with pytest.raises(JournalClosed, match="by half"):
