@@ -83,14 +83,14 @@ AMOUNTS: dict[Level, Amount] = {
     ),
     "standard": Amount(
         points=None,
-        others=3,
-        pairs=4,
+        others=1,
+        pairs=2,
         repeat=1,
         seeds=20,
         seeded=25,
-        nearest=6,
+        nearest=2,
         settings=5,
-        elsewhere=4,
+        elsewhere=1,
         others_elsewhere=0,
     ),
     "all": Amount(
@@ -108,14 +108,12 @@ AMOUNTS: dict[Level, Amount] = {
 }
 OF_A_LONG_ONE: dict[Level, Amount] = {
     "quick": attrs.evolve(AMOUNTS["quick"], points=4, pairs=0, seeds=0, settings=0),
-    "standard": AMOUNTS["quick"],
-    "all": attrs.evolve(
-        AMOUNTS["standard"], others=1, seeds=1, nearest=0, settings=1, elsewhere=10
-    ),
+    "standard": attrs.evolve(AMOUNTS["quick"], points=10),
+    "all": attrs.evolve(AMOUNTS["standard"], seeds=1, nearest=0, settings=1, elsewhere=10),
 }
 """What a level runs of a case that is `long`."""
 
-OF_A_VARIANT = attrs.evolve(AMOUNTS["standard"], nearest=0, settings=2)
+OF_A_VARIANT = attrs.evolve(AMOUNTS["standard"], nearest=0, settings=1)
 """What the standard level runs of a case that is a `variant`."""
 
 SEEDS_A_JOB = 20
