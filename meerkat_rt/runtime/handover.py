@@ -66,17 +66,25 @@ def adopt(core: SessionCore, link: Link, dialect: Dialect, terms: Terms) -> None
     if terms.settings is not None:
         core.settings = terms.settings
         core.events.speak(terms.settings.output_format)
+    connect(core, link, counts_anew=not terms.resumed)
+    core.machine.link_restored(terms, now)
+    core.step()
+    begin(core, link, now)
+
+
+def connect(core: SessionCore, link: Link, *, counts_anew: bool) -> None:
+    """What is written goes to `link`, the first one or another, and it is the session's.
+
+    `counts_anew`: its ids may be those of other things that the session knows.
+    """
     core.session_id = link.session_id
-    if not terms.resumed:
+    if counts_anew:
         link.aliases = Aliases.beside(core)
     core.link = link
     core.connected = True
     if core.continuity is not None and core.continuity.policy is not None:
         keep_sent_audio(core, -math.inf)
     core.lanes.serve(link.ready)
-    core.machine.link_restored(terms, now)
-    core.step()
-    begin(core, link, now)
 
 
 def begin(core: SessionCore, link: Link, now: float) -> None:

@@ -14,14 +14,12 @@ error and outer cancellation all set.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import trio
 
 from . import link as links
-from .aliases import Aliases
-from .handover import begin, keep_sent_audio
+from .handover import begin, connect
 
 if TYPE_CHECKING:
     from ..providers.base import Opening
@@ -70,14 +68,7 @@ async def supervise(
 
 
 async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
-    core.session_id = link.session_id
-    if core.past is not None:
-        link.aliases = Aliases.beside(core)
-    core.link = link
-    core.connected = True
-    if core.continuity is not None and core.continuity.policy is not None:
-        keep_sent_audio(core, -math.inf)
-    core.lanes.serve(link.ready)
+    connect(core, link, counts_anew=core.past is not None)
     begin(core, link, trio.current_time())
     async with trio.open_nursery() as writing:
         if core.journal is not None:
