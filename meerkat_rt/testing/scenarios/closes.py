@@ -110,5 +110,5 @@ for _code, _reason in CLOSE_CODES:
         closing_server(_code, _reason),
         tools=[slow],
         ends=(errors.LlmError,),
-        variant=_code not in (1000, 1001),
+        variant_of="a_close_by_the_server",
     )(_closed_by_the_server)

@@ -141,5 +141,5 @@ for _code, _reason in CLOSE_CODES:
         closing_server(_code, _reason),
         tools=[slow],
         ends=(errors.LlmError,),
-        variant=_code not in (1000, 1007),
+        variant_of="a_close_by_gemini",
     )(_closed_by_gemini)
