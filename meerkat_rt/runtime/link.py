@@ -1,37 +1,32 @@
-"""One connection of a session: how it is opened, read, written, kept alive and closed."""
+"""One connection of a session: how it is read, written, kept alive and closed."""
 
 from __future__ import annotations
 
 import math
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from ..model.errors import (
-    ConnectionReset,
-    InvalidConfig,
-    LlmError,
-    NetworkTimeout,
-    StreamParseError,
-    from_http_status,
-)
+from ..model.errors import ConnectionReset, LlmError
 from ..model.events import ClosedBy, CloseReason
 from ..providers.base import Dialect, LinkCodec
-from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
-from ..turn.ports import GoingAway, ProviderEvent, SessionCreated
+from ..transport import Transport, TransportClosed
+from ..turn.ports import GoingAway, ProviderEvent
 from .aliases import Aliases
+from .dialing import dial
+from .endings import ending
 from .errors import TransportStalled, WorkerLost
 from .signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from ..providers.base import Opening
     from ..transport import Connector
     from ..turn.ports import ProviderCommand
     from .core import SessionCore
-    from .limits import SessionLimits
 
 # Frames between two looks at the other tasks.  Fewer than the events that an application reads
 # between two of its own, so that a burst does not leave one behind that keeps reading; and an
@@ -107,9 +102,13 @@ class Link:
 
 @attrs.define(eq=False)
 class _Opened:
-    """What came of opening a connection, once it is `known`: a link, or an error, or nothing."""
+    """What came of opening a connection, once it is `known`: a link, or an error, or nothing.
+
+    `scope` holds the task that opens it and then runs it.
+    """
 
     known: trio.Event = attrs.field(factory=trio.Event)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     link: Link | None = None
     error: LlmError | None = None
 
@@ -126,23 +125,15 @@ async def start_link(
     A checkpoint.  Cancelled, there is none.
 
     Raises:
-        LlmError: no session; see `open_link`.
+        LlmError: no session; see `dial`.
         WorkerLost: somebody cancelled the task alone.
     """
-    opened, scope = _Opened(), trio.CancelScope()
-
-    async def run() -> None:
-        try:
-            with scope:
-                await run_link(core, connector, dialect, opening, opened)
-        finally:
-            opened.known.set()
-
-    nursery.start_soon(run, name="receiver")
+    opened = _Opened()
+    nursery.start_soon(run_link, core, connector, dialect, opening, opened, name="receiver")
     try:
         await opened.known.wait()
     except BaseException:
-        scope.cancel(reason="nobody waits for the connection any more")
+        opened.scope.cancel(reason="nobody waits for the connection any more")
         raise
     if opened.link is not None:
         return opened.link
@@ -159,61 +150,99 @@ async def run_link(
 
     Its tasks begin with `Link.start`, and end when the connection does, or `scope` is cancelled;
     then the socket is released.
+
+    The receiver is read from right here: each coroutine in between would have to be gone through at
+    every event of a paced session.
     """
-    async with trio.open_nursery() as hosts:
-        try:
-            opened.link = link = await open_link(
-                dialect=dialect,
-                connector=connector,
-                opening=opening,
-                limits=core.limits,
-                hosts=hosts,
-                name=core.next_link(),
-            )
-        except LlmError as error:
-            opened.error = error
-            hosts.cancel_scope.cancel(reason="there is no connection")
-            return
+    try:
+        with opened.scope:
+            async with trio.open_nursery() as hosts:
+                link = await _open(core, connector, dialect, opening, opened, hosts)
+                if link is not None:
+                    async with _living(core, link, hosts):
+                        await link.start.wait()
+                        async with _answering(core, link):
+                            await receive(core, link)
+    finally:
         opened.known.set()
-        try:
-            with link.scope:
-                await link.start.wait()
-                await _converse(core, link)
-        finally:
-            await release(link, hosts)
-            if core.link is link:  # it was cancelled alone
-                core.worker_lost("receiver")
-            elif link.warming:
-                core.warming_ended()
 
 
-async def _vital(
+async def _open(
+    core: SessionCore,
+    connector: Connector,
+    dialect: Dialect,
+    opening: Opening,
+    opened: _Opened,
+    hosts: trio.Nursery,
+) -> Link | None:
+    try:
+        name = core.next_link()
+        dialled = await dial(connector, dialect, opening, core.limits, hosts, dialect.codec(name))
+        opened.link = Link(
+            name=name,
+            transport=dialled.transport,
+            dialect=dialect,
+            codec=dialled.codec,
+            session_id=dialled.session_id,
+            held=dialled.held,
+        )
+        opened.known.set()
+    except LlmError as error:
+        opened.error = error
+        hosts.cancel_scope.cancel(reason="there is no connection")
+    return opened.link
+
+
+@asynccontextmanager
+async def _living(core: SessionCore, link: Link, hosts: trio.Nursery) -> AsyncIterator[None]:
+    """The life of a connection, within its scope; after it, the socket is released."""
+    try:
+        with link.scope:
+            yield
+    finally:
+        await release(link, hosts)
+        if core.link is link:  # it was cancelled alone
+            core.worker_lost("receiver")
+        elif link.warming:
+            core.warming_ended()
+
+
+@asynccontextmanager
+async def _answering(core: SessionCore, link: Link) -> AsyncIterator[None]:
+    """The tasks beside the receiver, which is the block.  After it the sender has its last word."""
+    async with trio.open_nursery() as io:
+        io.start_soon(_worker, core, link, send, name="sender")
+        if link.dialect.profile.ping_interval is not None:
+            io.start_soon(_worker, core, link, keep_alive, name="keepalive")
+        with _vital(core, link):
+            yield
+        link.ready.set()  # the answer to the peer's close frame
+        with trio.move_on_after(core.limits.close_grace):
+            await link.flushed.wait()
+        io.cancel_scope.cancel(reason="the connection has ended")
+
+
+async def _worker(
     core: SessionCore, link: Link, run: Callable[[SessionCore, Link], Awaitable[None]]
 ) -> None:
-    """A task without which the session's connection cannot live: it ends with that.
+    with _vital(core, link):
+        await run(core, link)
+
+
+@contextmanager
+def _vital(core: SessionCore, link: Link) -> Iterator[None]:
+    """What the session's connection cannot live without: it ends with that.
 
     A connection that has not begun yet is given up then.
     """
     try:
-        await run(core, link)
+        yield
     finally:
         if not link.ended.is_set():
             if core.link is link:
                 core.worker_lost(trio.lowlevel.current_task().name)
             elif link.warming:
                 link.scope.cancel(reason="a task of the connection's has ended")
-
-
-async def _converse(core: SessionCore, link: Link) -> None:
-    async with trio.open_nursery() as io:
-        io.start_soon(_vital, core, link, send, name="sender")
-        if link.dialect.profile.ping_interval is not None:
-            io.start_soon(_vital, core, link, keep_alive, name="keepalive")
-        await _vital(core, link, receive)
-        link.ready.set()  # the answer to the peer's close frame
-        with trio.move_on_after(core.limits.close_grace):
-            await link.flushed.wait()
-        io.cancel_scope.cancel(reason="the connection has ended")
 
 
 async def release(link: Link, hosts: trio.Nursery) -> None:
@@ -227,94 +256,6 @@ async def release(link: Link, hosts: trio.Nursery) -> None:
         hosts.cancel_scope.cancel(reason="the connection is closed")
 
 
-async def open_link(
-    *,
-    dialect: Dialect,
-    connector: Connector,
-    opening: Opening,
-    limits: SessionLimits,
-    hosts: trio.Nursery,
-    name: str,
-) -> Link:
-    """Connect and bring the session to readiness.
-
-    `name` is the link's own, see `Dialect.codec`.  `hosts` runs the tasks that the transport's
-    library needs.  Cancelled or failed at any point, it leaves no socket behind.
-
-    Raises:
-        LlmError: no session; a connection that fails is ConnectionReset, one that takes too long
-            NetworkTimeout, and what the provider refuses has its own class.
-    """
-    transport = await _connect(dialect, connector, limits, hosts)
-    try:
-        link = Link(name=name, transport=transport, dialect=dialect, codec=dialect.codec(name))
-        await _shake_hands(link, opening, limits)
-    except BaseException:
-        await _abandon(transport)
-        raise
-    return link
-
-
-async def _connect(
-    dialect: Dialect, connector: Connector, limits: SessionLimits, hosts: trio.Nursery
-) -> Transport:
-    endpoint = dialect.endpoint
-    try:
-        target = WebSocketTarget(
-            url=endpoint.url, headers=endpoint.headers, subprotocols=endpoint.subprotocols
-        )
-    except ValueError as wrong:
-        raise InvalidConfig(f"cannot connect with this configuration: {wrong}") from None
-    try:
-        with trio.fail_after(limits.connect):
-            return await connector.connect(target, nursery=hosts)
-    except trio.TooSlowError as slow:
-        raise NetworkTimeout(
-            f"no connection to {_origin(endpoint.url)} within {limits.connect:g} s",
-            round(limits.connect * 1000),
-        ) from slow
-    except HandshakeFailed as failed:
-        if failed.status is None:
-            lost = NetworkTimeout if _timed_out(failed) else ConnectionReset
-            raise lost(f"no connection to {_origin(endpoint.url)}: {failed}") from failed
-        raise from_http_status(failed.status, str(failed)) from failed
-
-
-async def _shake_hands(link: Link, opening: Opening, limits: SessionLimits) -> None:
-    transport = link.transport
-    phase = opening.phase
-    deadline = trio.current_time() + opening.deadline
-    frames = list(opening.begin())
-    try:
-        while True:
-            if opening.phase != phase:
-                phase = opening.phase
-                deadline = trio.current_time() + opening.deadline
-            if opening.ready and not frames:
-                return
-            with trio.fail_at(deadline):
-                await transport.send(frames)
-                frames = []
-                if opening.ready:
-                    return
-                batch = await transport.receive()
-            for frame in batch:
-                for event in link.codec.decode(frame):
-                    if type(event) is SessionCreated:
-                        link.session_id = event.session_id
-                    more, ours = opening.observe(event)
-                    frames.extend(more)
-                    if not ours:
-                        link.held.append((trio.current_time(), event))
-    except trio.TooSlowError as slow:
-        raise NetworkTimeout(
-            f"the provider did not get as far as {phase!r} in time", round(opening.deadline * 1000)
-        ) from slow
-    except TransportClosed as closed:
-        _, error = _ending(link, closed)
-        raise error or ConnectionReset(f"the provider ended the connection: {closed}") from closed
-
-
 async def receive(core: SessionCore, link: Link) -> None:
     """The receiver: the only reader of the socket.
 
@@ -325,7 +266,7 @@ async def receive(core: SessionCore, link: Link) -> None:
         try:
             batch = await transport.receive()
         except TransportClosed as closed:
-            _lost(core, link, *_ending(link, closed))
+            _lost(core, link, *ending(link.dialect, closed))
             return
         if core.recording is not None:
             core.recording.wire(trio.current_time(), received=sum(map(len, batch)))
@@ -402,7 +343,7 @@ async def _unwritable(core: SessionCore, link: Link, closed: TransportClosed) ->
     with trio.move_on_after(READ_OUT):
         await link.ended.wait()
     if not link.ended.is_set():
-        _lost(core, link, *_ending(link, closed))
+        _lost(core, link, *ending(link.dialect, closed))
         link.scope.cancel(reason="the connection is lost")
 
 
@@ -429,26 +370,6 @@ async def keep_alive(core: SessionCore, link: Link) -> None:
             continue
         _stalled(core, link, f"no answer to a ping within {profile.ping_timeout:g} s")
         return
-
-
-def _ending(link: Link, closed: TransportClosed) -> tuple[CloseReason, LlmError | None]:
-    """What the end of the connection means: who ended it, and the error if it was no clean end."""
-    if closed.by == "us" and closed.code is not None:
-        # We close by ourselves when the peer breaks the WebSocket protocol, or our size limit.
-        text = f"the peer broke the protocol: {closed.reason}"
-        reason = CloseReason(by=ClosedBy.RUNTIME, code=closed.code, text=text, clean=False)
-        return reason, StreamParseError(text)
-    reason, error = link.dialect.close_reason(closed.code, closed.reason)
-    if closed.code is None and error is not None and _timed_out(closed):
-        error = NetworkTimeout(str(closed))
-    return reason, error
-
-
-def _timed_out(error: BaseException | None) -> bool:
-    """The operating system gave the connection up after waiting: by type, whatever its words."""
-    while error is not None and not isinstance(error, TimeoutError):
-        error = error.__cause__
-    return error is not None
 
 
 def _stalled(core: SessionCore, link: Link, text: str) -> None:
@@ -490,13 +411,3 @@ async def say_goodbye(core: SessionCore, link: Link) -> None:
     link.transport.start_close(1000)
     link.ready.set()
     await link.ended.wait()
-
-
-async def _abandon(transport: Transport) -> None:
-    with trio.CancelScope(shield=True, relative_deadline=1.0):  # only frees the socket
-        await transport.aclose()
-
-
-def _origin(url: str) -> str:
-    """The address without its query, which may name a call or a key."""
-    return url.split("?", 1)[0]

@@ -6,7 +6,7 @@ from .planting import Edit, Mutant
 
 SUPERVISOR, LINK, CORE = "runtime.supervisor", "runtime.link", "runtime.core"
 LANES, EVENTS, HANDOVER = "runtime.lanes", "runtime.event_lane", "runtime.handover"
-COMMANDS, DISPATCH = "runtime.commands", "runtime.tool_dispatch"
+COMMANDS, DISPATCH, DIALING = "runtime.commands", "runtime.tool_dispatch", "runtime.dialing"
 CONTINUITY = "runtime.continuity"
 OPENING, JOURNAL = "runtime.opening", "runtime.journal_writer"
 SLOT, HEARING, OUTPUT = "turn.responses", "turn.hearing", "turn.output"
@@ -98,18 +98,15 @@ _CLOSING = (
     _mutant(
         "abandoned-dial",
         "a connection whose opening fails is not closed",
-        (LINK, "        await _abandon(transport)\n", ""),
+        (DIALING, "        await _abandon(dialled.transport)\n", ""),
     ),
     _mutant(
         "skipped-stop",
         "the connection is released only when all went well",
         (
             LINK,
-            "        finally:\n            await release",
-            "        except ZeroDivisionError:\n"
-            "            raise\n"
-            "        else:\n"
-            "            await release",
+            "    finally:\n        await release",
+            "    except ZeroDivisionError:\n        raise\n    else:\n        await release",
         ),
     ),
     _mutant(
