@@ -273,9 +273,8 @@ async def receive(core: SessionCore, link: Link) -> None:
         for start in range(0, len(batch), FRAMES_PER_STEP):
             if start:
                 await trio.lowlevel.checkpoint()
-            decode = link.codec.decode  # a new one after `Link.speak`
             frames = batch[start : start + FRAMES_PER_STEP]
-            events = [event for frame in frames for event in decode(frame)]
+            events = link.codec.decode_all(frames)
             if core.link is link:
                 if link.aliases is not None:
                     events = link.aliases.heard(events)

@@ -9,9 +9,13 @@ library says of it counts.
 
 from __future__ import annotations
 
+import struct
+
 _FINAL_TEXT = 0x81  # RFC 6455 section 5.2: FIN, no reserved bit, opcode 1
 _MASKED = 0x80
 _ORDINARY = bytes([_FINAL_TEXT, 126])  # and two bytes of length
+_ORDINARY_KIND = int.from_bytes(_ORDINARY, "big")
+_begin = struct.Struct(">HH").unpack_from  # those four bytes
 _TWO_BYTES = 0xFFFF  # the longest payload whose length takes two
 _EXTENDED = {126: 2, 127: 8}  # bytes of the length that follow a header which says so
 
@@ -166,12 +170,13 @@ def _ordinary(data: bytes, position: int, messages: list[bytes]) -> int:
     Returns where the first frame begins that is not of that kind or not whole.
     """
     size = len(data)
-    while size - position > 4 and data[position + 1] == 126 and data[position] == _FINAL_TEXT:
-        start = position + 4
-        end = start + (data[position + 2] << 8 | data[position + 3])
-        if end > size:
+    last = size - 4
+    while position < last:
+        kind, length = _begin(data, position)
+        end = position + 4 + length
+        if kind != _ORDINARY_KIND or end > size:
             break
-        payload = data[start:end]
+        payload = data[position + 4 : end]
         if not payload.isascii():
             break
         messages.append(payload)

@@ -88,6 +88,28 @@ def test_every_task_struck_alone_at_any_step_leaves_nothing_and_no_silence(
     assert set(WORKERS) | {"supervisor", "close when cancelled"} <= struck
 
 
+def test_what_a_body_expects_is_no_verdict_on_a_session_whose_task_was_struck() -> None:
+    """Its tool returns although nobody interrupted: the dispatch that was struck cancelled it."""
+    case = SCENARIOS["hazard_10_a_tool_that_swallows_its_cancellation"]
+    report = cancel_everywhere(
+        case.on(), actions=["raise(tool dispatch)"], repeat=1, verify=case.verify, max_unwind=1
+    )
+    assert report.points > 50
+
+
+def test_what_the_runtime_expects_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def insist(self: SessionCore, name: str) -> None:
+        assert self.close_requested.is_set(), "no such task can end"
+
+    monkeypatch.setattr(SessionCore, "worker_lost", insist)
+    case = SCENARIOS["a_text_turn"]
+    report = cancel_everywhere(
+        case.on(), actions=["cancel(tool dispatch)"], sample=3, repeat=1, check=False
+    )
+    assert list(report.kinds()) == ["escaped"]
+    assert "no such task can end" in str(report)
+
+
 @pytest.mark.parametrize(
     ("worker", "violation"), [("receiver", "silently dead"), ("sender", "silently dead")]
 )

@@ -6,8 +6,8 @@ of one conversation may differ between providers, and its assertions must hold w
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import attrs
 import trio
@@ -30,6 +30,8 @@ Note = Callable[[str, str], None]
 
 Server = Callable[[Scene, Note], Awaitable[object]]
 """What a server does on one connection."""
+
+T = TypeVar("T")
 
 YES, NO = "yes", "no"
 
@@ -90,6 +92,13 @@ async def until_said(session: RealtimeSession, *texts: str) -> None:
         await take(session, ev.MessageCommitted)
 
 
+def only(kind: type[T], found: Iterable[object]) -> T:
+    """The one thing of this kind; a server that was put off may have kept it back."""
+    fitting = [each for each in found if isinstance(each, kind)]
+    assert len(fitting) == 1, f"{len(fitting)} times {kind.__name__}"
+    return fitting[0]
+
+
 async def refused(doing: Awaitable[object]) -> str:
     """Whether something can be asked for."""
     try:
@@ -132,7 +141,7 @@ async def hearing_server(scene: Scene, _note: Note) -> None:
 async def an_audio_turn(session: RealtimeSession, note: Note) -> None:
     await session.send_audio(tone(session))
     read = await take(session, ev.TurnCompleted)
-    (committed,) = (event for event in read if isinstance(event, ev.TurnCommitted))
+    committed = only(ev.TurnCommitted, read)
     await until_said(session, "hello there", "Good morning.")
     note("spoken turn", YES)
     note("end of a spoken turn", "inferred, or declared" if committed.inferred else "declared")
@@ -223,9 +232,8 @@ async def a_barge_in(session: RealtimeSession, note: Note) -> None:
     assert read[-1].stop_reason is StopReason.CANCELLED
     await session.aclose()
     await read_out(session)
-    answer = session.transcript[-1]
-    assert isinstance(answer, AssistantMessage)
-    (block,) = (each for each in answer.blocks if isinstance(each, AssistantTranscript))
+    answer = only(AssistantMessage, session.transcript[-1:])
+    block = only(AssistantTranscript, answer.blocks)
     assert block.truncated
     assert "meerkats" not in block.text
     note("barge-in by voice", YES)
