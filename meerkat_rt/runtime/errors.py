@@ -84,7 +84,7 @@ class ReconnectExhausted(WithMessage):
 
 @attrs.define(eq=False)
 class StoreUnusable(WithMessage):
-    """The store raised something else than an `LlmError`; that is the cause.
+    """The store raised something else than an `LlmError`, or took too long; that is the cause.
 
     What it was to write goes in again with what it is to write next, if the session goes on.
     """

@@ -8,6 +8,7 @@ escapes from a recorder ends the recording; only if it cannot begin is there no 
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..model.events import CloseReason
     from ..turn.effects import MachineSettings
     from ..turn.machine import SessionMachine
+    from .limits import SessionLimits
     from .ports import Recorder, Recording, SessionJournal, SessionStore
 
 _logger = logging.getLogger("meerkat_rt.runtime")
@@ -34,12 +36,14 @@ _logger = logging.getLogger("meerkat_rt.runtime")
 class GuestJournal:
     """A store's journal, whose every failure is an `LlmError`.
 
-    After one that was not, nobody knows what the journal has of the batch, so its events are handed
-    over again with the next: an event that is there already changes nothing.
+    A commit that takes longer than `patience` seconds has failed.  After a failure that was no
+    `LlmError`, nobody knows what the journal has of the batch, so its events are handed over again
+    with the next: an event that is there already changes nothing.
     """
 
-    def __init__(self, journal: SessionJournal) -> None:
+    def __init__(self, journal: SessionJournal, patience: float) -> None:
         self._journal = journal
+        self._patience = patience
         self._again = TranscriptBatch()
         self.restored = journal.restored
         _check(self.restored, RestoredConversation, "restored")
@@ -55,7 +59,10 @@ class GuestJournal:
         try:
             with _of_the_store("failed to write"):
                 whole = attrs.evolve(batch, events=events, unstage=unstage)
-                made = tuple(await self._journal.commit(whole))
+                with trio.move_on_after(self._patience) as scope:
+                    made = tuple(await self._journal.commit(whole))
+                if scope.cancelled_caught:
+                    raise _too_slow(self._patience)
                 for each in made:
                     _check(each, StoredMessage, "a message that was committed")
         except StoreUnusable:
@@ -73,12 +80,13 @@ class GuestJournal:
 
 @asynccontextmanager
 async def journal_of(
-    store: SessionStore, conversation_id: str, grace: float
+    store: SessionStore, conversation_id: str, limits: SessionLimits
 ) -> AsyncGenerator[GuestJournal, None]:
     """`store.open`, whose every failure is an `LlmError`.
 
     The block's own exception comes out, whatever the store makes of it; what fails in closing the
-    store besides is noted on it.  Closing that takes longer than `grace` seconds has failed.
+    store besides is noted on it.  Opening that takes longer than `SessionLimits.store_patience` has
+    failed, and closing that takes longer than `store_grace`.
 
     Raises:
         LlmError: the store's; `StoreUnusable` for what is not of ours.
@@ -88,18 +96,21 @@ async def journal_of(
     try:
         try:
             # Around all of it, for the store may have scopes open until it is closed.
-            with trio.CancelScope() as scope:
+            with trio.CancelScope(relative_deadline=limits.store_patience) as scope:
                 with _of_the_store("cannot be opened"):
                     context = store.open(conversation_id)
                     opened = await context.__aenter__()
+                scope.deadline = math.inf
                 try:
                     with _of_the_store("cannot be opened"):
-                        journal = GuestJournal(opened)
+                        if scope.cancel_called:  # and it did not heed that
+                            raise _too_slow(limits.store_patience)
+                        journal = GuestJournal(opened, limits.store_patience)
                     yield journal
                 except BaseException as error:
                     own = error
                 ending = True
-                scope.deadline = trio.current_time() + grace
+                scope.deadline = trio.current_time() + limits.store_grace
                 await context.__aexit__(*_told(own))
         except BaseException as error:
             if not ending:
@@ -107,8 +118,9 @@ async def journal_of(
             failed = error if isinstance(error, LlmError) else _unusable("failed to close", error)
             own = beside(own, error, failed)
         if scope.cancelled_caught:
-            slow = trio.TooSlowError(f"it took longer than {grace:g} s")
-            own = beside(own, slow, _unusable("failed to close", slow))
+            slow = _too_slow(limits.store_grace if ending else limits.store_patience)
+            what = "failed to close" if ending else "cannot be opened"
+            own = beside(own, slow, _unusable(what, slow))
         if own is not None:
             reraise(own)
     finally:
@@ -183,6 +195,10 @@ class GuestRecording:
 def _told(own: BaseException | None) -> tuple[Any, BaseException | None, Any]:
     """What `__exit__` is told of an exception."""
     return (None, None, None) if own is None else (type(own), own, own.__traceback__)
+
+
+def _too_slow(seconds: float) -> trio.TooSlowError:
+    return trio.TooSlowError(f"it took longer than {seconds:g} s")
 
 
 def _unusable(what: str, error: BaseException) -> StoreUnusable:

@@ -21,6 +21,7 @@ class SessionLimits:
     write: float = attrs.field(default=10.0, validator=_positive)  # one write; then it has stalled
     close_grace: float = attrs.field(default=0.25, validator=_positive)  # websockets 10, livekit 60
     interrupt_grace: float = attrs.field(default=1.0, validator=_positive)
+    store_patience: float = attrs.field(default=30.0, validator=_positive)  # opening; one commit
     store_grace: float = attrs.field(default=5.0, validator=_positive)
     tool_deadline: float = attrs.field(default=30.0, validator=_positive)
     cancel_acknowledgement: float = attrs.field(default=5.0, validator=_positive)

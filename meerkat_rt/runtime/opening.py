@@ -137,7 +137,7 @@ async def run_session(
                 yield session
             return
         core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
-        async with journal_of(kept.store, core.conversation_id, limits.store_grace) as journal:
+        async with journal_of(kept.store, core.conversation_id, limits) as journal:
             core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
             restored = journal.restored
             if restored.messages:

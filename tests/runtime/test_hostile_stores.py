@@ -252,6 +252,76 @@ async def test_a_store_that_does_not_come_to_an_end_is_given_up(failing, autojum
     assert "the store failed to close: TooSlowError" in words[0]
 
 
+class Slow(MemoryStore):
+    """Takes `opening` seconds, then `committing` for the first commit of what was said."""
+
+    def __init__(self, *, opening=0.0, committing=0.0, heeds=True):
+        super().__init__()
+        self.opening, self.committing, self.heeds = opening, committing, heeds
+
+    @asynccontextmanager
+    async def open(self, session_id, **options):
+        with trio.CancelScope(shield=not self.heeds):
+            await trio.sleep(self.opening)
+        async with super().open(session_id, **options) as journal:
+            yield SlowJournal(journal, self.committing)
+
+
+class SlowJournal:
+    def __init__(self, journal, seconds):
+        self._journal, self._seconds = journal, seconds
+        self.restored = journal.restored
+
+    async def commit(self, batch):
+        if batch.events:
+            seconds, self._seconds = self._seconds, 0.0
+            await trio.sleep(seconds)
+        return await self._journal.commit(batch)
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+async def test_a_store_that_does_not_open_in_time_is_no_store(heeds, autojump_clock):
+    limits = SessionLimits(store_patience=3.0)
+    with pytest.raises(errors.StoreUnusable, match="cannot be opened: TooSlowError") as caught:
+        async with speaking(Slow(opening=7.0, heeds=heeds), limits=limits):
+            raise AssertionError("there is no session")
+    assert "it took longer than 3 s" in str(caught.value)
+    assert isinstance(caught.value.__cause__, trio.TooSlowError)
+    assert trio.current_time() == pytest.approx(3 if heeds else 7, abs=0.3)
+
+
+async def test_a_store_has_its_time_to_open_and_no_more_of_the_sessions(autojump_clock):
+    limits = SessionLimits(store_patience=3.0)
+    async with speaking(Slow(opening=2.9), limits=limits) as m:
+        await trio.sleep(4)
+        await m.session.send_input(RealtimeTextChunk("hello"))
+        await take(m.session, events.MessageCommitted, events.MessageCommitted)
+
+
+async def test_a_commit_that_takes_too_long_ends_the_session(autojump_clock):
+    limits = SessionLimits(store_patience=3.0)
+    async with speaking(Slow(committing=7.0), limits=limits) as m:
+        await m.session.send_input(RealtimeTextChunk("hello"))
+        read, error = await outcome(m.session)
+    assert isinstance(error, errors.StoreUnusable)
+    assert "failed to write: TooSlowError: it took longer than 3 s" in str(error)
+    assert "the store failed to write" in closing(read).text
+
+
+async def test_what_a_commit_that_took_too_long_was_to_write_goes_in_with_the_next(
+    autojump_clock,
+):
+    store = Conversation(store=Slow(committing=7.0), on_failure="continue")
+    limits = SessionLimits(store_patience=3.0)
+    async with speaking(store, limits=limits) as m:
+        await m.session.send_input(RealtimeTextChunk("hello"))
+        await take(m.session, events.StoreFailed)
+        await m.session.send_input(RealtimeTextChunk("again"))
+        await take(m.session, *[events.MessageCommitted] * 3)
+        said = [each for each in m.session.transcript if isinstance(each, UserMessage)]
+        assert [each.text_content() for each in said] == ["hello", "again"]
+
+
 class Swallowing(MemoryStore):
     """Its block hides whatever ends it."""
 
