@@ -16,6 +16,7 @@ import trio
 from ..model.conversation import SystemMessage
 from ..model.errors import ConnectionReset, LlmError, NetworkTimeout, RateLimited
 from ..model.events import ClosedBy, CloseReason, Reconnecting, SessionRotated, SessionRotating
+from ..model.turns import newest_turns
 from ..turn.crossing import Terms
 from . import link as links
 from .changes import Changes
@@ -28,6 +29,8 @@ from .signal import Signal
 from .timetable import Timetable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..model.conversation import Message
     from ..model.live_config import RealtimeConfig
     from ..providers.base import Replay
@@ -400,9 +403,11 @@ class Continuity:
         replay = None if point is None else self._replay
         if replay is not None:
             told |= replay.items
-        history: list[Message] = []
+        history: Sequence[Message] = ()
         if point is None:
             history, told = self.recollection.so_far(core)
+            if self.policy is not None:
+                history = newest_turns(history, self.policy.budget).messages
         plan = self.origin.plan(
             config,
             history,

@@ -49,6 +49,9 @@ class ContinuityPolicy:
     cap on at the first boundary between two turns, and `last_call` before it in any case; the cap
     is the provider's, or `max_age`.  `rotate=False`: only when the provider announces the end.
 
+    A session that starts anew is told what was said in this one: the newest whole turns that come
+    to no more than `budget` tokens, estimated by their length (None: all of it).
+
     `failover` is where to go on when all attempts have failed.
     """
 
@@ -63,6 +66,7 @@ class ContinuityPolicy:
     max_age: float | None = attrs.field(
         default=None, validator=validators.optional(validators.gt(0))
     )
+    budget: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(0)))
     failover: Failover | None = None
     seed: int | None = None
 

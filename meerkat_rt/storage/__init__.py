@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..model.turns import LeftOut as LeftOut
+from ..model.turns import estimate_tokens as estimate_tokens
 from .errors import JournalClosed as JournalClosed
 from .errors import NotAStore as NotAStore
 from .errors import SessionExists as SessionExists
@@ -24,8 +26,6 @@ from .present import conversation_to_markdown as conversation_to_markdown
 from .present import conversation_to_text as conversation_to_text
 from .present import sessions_to_json as sessions_to_json
 from .present import sessions_to_text as sessions_to_text
-from .resume import LeftOut as LeftOut
 from .resume import Resumption as Resumption
-from .resume import estimate_tokens as estimate_tokens
 from .resume import resume_config as resume_config
 from .sqlite import SqliteStore as SqliteStore

@@ -29,6 +29,7 @@ from meerkat_rt.model.conversation import (
 from meerkat_rt.model.errors import InvalidRequest
 from meerkat_rt.model.media import RealtimeTurningMode
 from meerkat_rt.model.open_config import RealtimeSessionOpenConfig
+from meerkat_rt.model.turns import whole_turns
 from meerkat_rt.runtime.ports import StoredConversation, StoredMessage, TranscriptBatch
 from meerkat_rt.storage import (
     LeftOut,
@@ -38,7 +39,6 @@ from meerkat_rt.storage import (
     estimate_tokens,
     resume_config,
 )
-from meerkat_rt.storage.resume import whole_turns
 
 BASE = RealtimeSessionOpenConfig(
     RealtimeTurningMode.PROVIDER_MANAGED,
