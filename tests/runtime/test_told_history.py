@@ -1,4 +1,4 @@
-"""How much of a long conversation a new session is told: the newest turns that fit into a budget."""
+"""How much of a long conversation a new session is told: the newest turns that fit."""
 
 from __future__ import annotations
 
