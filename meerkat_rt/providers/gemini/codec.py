@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import attrs
 import msgspec
 
 from ...model.conversation import Usage
@@ -19,10 +18,9 @@ from ...turn import ports
 from ...turn.ports import ErrorMeaning, ItemKind
 from . import encoding, frames
 from .faults import to_fault
-from .generations import Generation
+from .manner import Manner, check_item, check_raw, check_response
 from .seeding import contents_of
-from .session_setup import Settings
-from .tools_json import Scheduling, ToolBehavior, is_async, scheduling_of
+from .tools_json import is_async, scheduling_of
 from .turns import Turns
 from .unconsumed import Unconsumed
 from .wire_json import count, from_base64, milliseconds, seconds
@@ -38,18 +36,6 @@ REMEMBERED_CALLS = 256  # settled call ids by which a repeated or late message i
 OUTPUT_RATE = 24_000  # Hz
 _AUDIO_TYPES = (f"audio/pcm;rate={OUTPUT_RATE}", "audio/pcm")
 _CODE = "code_execution"
-
-
-@attrs.frozen(kw_only=True)
-class Manner:
-    """How one session talks: what its codec has to know of the configuration."""
-
-    settings: Settings
-    generation: Generation
-    input_rate: int
-    behavior: ToolBehavior | None
-    scheduling: Scheduling
-    counts: bool = False  # the provider tells which of our messages a resumable state includes
 
 
 class GeminiCodec:
@@ -428,67 +414,6 @@ class GeminiCodec:
             if "text" in message.body:
                 self._turns.prompted(interrupts=True)
         return [message.frame]
-
-
-# ================================================================ what one session cannot say
-
-
-def check(command: ProviderCommand, manner: Manner) -> None:
-    """Refuse what a codec could not encode, as far as that does not depend on the conversation.
-
-    Raises:
-        InvalidRequest: this protocol, model or mode has no such thing.
-    """
-    encoding.check_possible(command)
-    match command:
-        case ports.CreateItem():
-            check_item(command, manner)
-        case ports.CreateResponse(options=options):
-            encoding.check_options(options, manner.settings.modality)
-            if not manner.generation.text_all_session and not manner.settings.manual:
-                check_response(manner)
-        case ports.SendRaw(payload=payload):
-            check_raw(encoding.raw(payload), manner)
-        case _:
-            pass
-
-
-def check_item(command: ports.CreateItem, manner: Manner) -> None:
-    """Text without an answer needs a model that takes it at any time."""
-    if manner.generation.text_all_session:
-        return
-    if not command.turn:
-        raise InvalidRequest(
-            f"{manner.generation.name} answers every text; allowed: text as a turn (send_input)"
-        )
-    parts = [part for turn in contents_of(command.message) for part in turn["parts"]]
-    if any("text" not in part for part in parts):
-        raise InvalidRequest(f"{manner.generation.name} takes text only during a session")
-
-
-def check_response(manner: Manner) -> None:
-    """A response has to be asked for by a message, and the model may have none for that."""
-    raise InvalidRequest(
-        f"{manner.generation.name} answers the user's turns and nothing else; send one"
-    )
-
-
-def check_raw(message: encoding.Raw, manner: Manner) -> None:
-    """Activity is the application's to tell, or the provider's to hear, never both."""
-    if message.key == "toolResponse":
-        raise InvalidRequest("tool calls are answered by submit_tool_result, once each")
-    if message.key != "realtimeInput":
-        return
-    told = [name for name in ("activityStart", "activityEnd") if name in message.body]
-    if told and not manner.settings.manual:
-        raise InvalidRequest(
-            f"{told[0]}: the provider listens for speech in this session; activity is told in "
-            "sessions with the turning mode explicit_commit"
-        )
-    if "audioStreamEnd" in message.body and manner.settings.manual:
-        raise InvalidRequest(
-            "audioStreamEnd: this session's turns end with activityEnd (commit_turn)"
-        )
 
 
 # ================================================================ small translations

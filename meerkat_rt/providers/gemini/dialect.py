@@ -20,8 +20,9 @@ from ...model.media import (
 from ..base import Endpoint, Profile
 from . import faults
 from .addresses import Platform, Vertex
-from .codec import OUTPUT_RATE, GeminiCodec, Manner, check
+from .codec import OUTPUT_RATE, GeminiCodec
 from .generations import bare, generation
+from .manner import Manner, check
 from .opening import GeminiOpening
 from .seeding import history, instruction
 from .session_setup import Settings, check_supported, new_setup, settings_of
