@@ -357,7 +357,8 @@ class Continuity:
     def _delay(self, policy: ContinuityPolicy, error: LlmError | None) -> float:
         """How long to wait before the next attempt."""
         if self._rng is None:
-            self._rng = random.Random(policy.seed)
+            seed = self._core.settings.seed if policy.seed is None else policy.seed
+            self._rng = random.Random(seed)
         delay = policy.delay(self._attempts + 1, self._rng)
         if isinstance(error, RateLimited) and error.retry_after_ms is not None:
             delay = max(delay, error.retry_after_ms / 1000)

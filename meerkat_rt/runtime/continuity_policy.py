@@ -40,7 +40,8 @@ class ContinuityPolicy:
 
     A lost connection is replaced, by at most `max_attempts` attempts within `max_total` (0: no
     bound), before each of which a random time passes of at most
-    `min(max_backoff, initial_backoff * 2 ** (attempt - 1))`: full jitter, reproducible with `seed`.
+    `min(max_backoff, initial_backoff * 2 ** (attempt - 1))`: full jitter, reproducible with `seed`,
+    or where there is none with the provider's.
     Where that would leave no time for any attempt, one is made at once.
     Attempts are counted anew once a connection has lasted for `steady`.  `max_attempts=0`: a lost
     connection ends the session.

@@ -179,6 +179,22 @@ async def test_a_call_that_ends_while_there_is_no_connection_is_answered_once(au
         await trio.sleep(5)
 
 
+async def test_without_a_seed_of_its_own_a_policy_waits_by_the_providers(autojump_clock):
+    async def first(peer):
+        await peer.reset()
+
+    async def second(peer):
+        await peer.welcome_back(0)
+        await peer.linger()
+
+    waited = []
+    for _ in range(3):
+        async with calling(first, second, continuity=ContinuityPolicy()) as call:
+            await call.until(ev.SessionRotated)
+        waited += [attempt.next_delay for attempt in call.of(ev.Reconnecting)]
+    assert waited == [random.Random(1).uniform(0, 0.5)] * 3
+
+
 async def test_what_tools_said_before_is_told_to_the_new_session(autojump_clock):
     async def first(peer):
         await peer.item_created(await peer.expect("conversation.item.create"))

@@ -58,7 +58,7 @@ def _register(conversation: Conversation, provider: str) -> None:
         welcoming(script(conversation.server)),
         *map(script, conversation.others),
         greeted=False,
-        survives_reset=conversation.continuity is not None,
+        survives_reset=bool(conversation.others),  # at least while another one is made
         continuity=conversation.continuity,
         mode=conversation.mode,
         tools=conversation.tools,
