@@ -181,6 +181,7 @@ async def test_a_call_that_ends_while_there_is_no_connection_is_answered_once(au
 
 async def test_without_a_seed_of_its_own_a_policy_waits_by_the_providers(autojump_clock):
     async def first(peer):
+        await trio.sleep(1)
         await peer.reset()
 
     async def second(peer):
