@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,7 +20,7 @@ from .errors import TransportStalled, WorkerLost
 from .signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from ..providers.base import Opening
     from ..transport import Connector
@@ -151,18 +150,28 @@ async def run_link(
     Its tasks begin with `Link.start`, and end when the connection does, or `scope` is cancelled;
     then the socket is released.
 
-    The receiver is read from right here: each coroutine in between would have to be gone through at
-    every event of a paced session.
+    It is the receiver itself, in one coroutine: each that stood in between would have to be gone
+    through at every event of a paced session.
     """
     try:
         with opened.scope:
             async with trio.open_nursery() as hosts:
                 link = await _open(core, connector, dialect, opening, opened, hosts)
-                if link is not None:
-                    async with _living(core, link, hosts):
+                if link is None:
+                    return
+                try:
+                    with link.scope:
                         await link.start.wait()
-                        async with _answering(core, link):
-                            await receive(core, link)
+                        async with trio.open_nursery() as io:
+                            _start_others(core, link, io)
+                            try:
+                                await receive(core, link)
+                            finally:
+                                _must_have_ended(core, link)
+                            await _have_last_word(core, link)
+                            io.cancel_scope.cancel(reason="the connection has ended")
+                finally:
+                    await _leave(core, link, hosts)
     finally:
         opened.known.set()
 
@@ -193,56 +202,48 @@ async def _open(
     return opened.link
 
 
-@asynccontextmanager
-async def _living(core: SessionCore, link: Link, hosts: trio.Nursery) -> AsyncIterator[None]:
-    """The life of a connection, within its scope; after it, the socket is released."""
-    try:
-        with link.scope:
-            yield
-    finally:
-        await release(link, hosts)
-        if core.link is link:  # it was cancelled alone
-            core.worker_lost("receiver")
-        elif link.warming:
-            core.warming_ended()
-
-
-@asynccontextmanager
-async def _answering(core: SessionCore, link: Link) -> AsyncIterator[None]:
-    """The tasks beside the receiver, which is the block.  After it the sender has its last word."""
-    async with trio.open_nursery() as io:
-        io.start_soon(_worker, core, link, send, name="sender")
-        if link.dialect.profile.ping_interval is not None:
-            io.start_soon(_worker, core, link, keep_alive, name="keepalive")
-        with _vital(core, link):
-            yield
-        link.ready.set()  # the answer to the peer's close frame
-        with trio.move_on_after(core.limits.close_grace):
-            await link.flushed.wait()
-        io.cancel_scope.cancel(reason="the connection has ended")
+def _start_others(core: SessionCore, link: Link, io: trio.Nursery) -> None:
+    """The tasks beside the receiver."""
+    io.start_soon(_worker, core, link, send, name="sender")
+    if link.dialect.profile.ping_interval is not None:
+        io.start_soon(_worker, core, link, keep_alive, name="keepalive")
 
 
 async def _worker(
     core: SessionCore, link: Link, run: Callable[[SessionCore, Link], Awaitable[None]]
 ) -> None:
-    with _vital(core, link):
-        await run(core, link)
-
-
-@contextmanager
-def _vital(core: SessionCore, link: Link) -> Iterator[None]:
-    """What the session's connection cannot live without: it ends with that.
-
-    A connection that has not begun yet is given up then.
-    """
     try:
-        yield
+        await run(core, link)
     finally:
-        if not link.ended.is_set():
-            if core.link is link:
-                core.worker_lost(trio.lowlevel.current_task().name)
-            elif link.warming:
-                link.scope.cancel(reason="a task of the connection's has ended")
+        _must_have_ended(core, link)
+
+
+def _must_have_ended(core: SessionCore, link: Link) -> None:
+    """A task without which the session's connection cannot live has ended: so has the connection.
+
+    One that has not begun yet is given up then.
+    """
+    if not link.ended.is_set():
+        if core.link is link:
+            core.worker_lost(trio.lowlevel.current_task().name)
+        elif link.warming:
+            link.scope.cancel(reason="a task of the connection's has ended")
+
+
+async def _have_last_word(core: SessionCore, link: Link) -> None:
+    """Let the sender answer the peer's close frame."""
+    link.ready.set()
+    with trio.move_on_after(core.limits.close_grace):
+        await link.flushed.wait()
+
+
+async def _leave(core: SessionCore, link: Link, hosts: trio.Nursery) -> None:
+    """Its tasks have ended."""
+    await release(link, hosts)
+    if core.link is link:  # it was cancelled alone
+        core.worker_lost("receiver")
+    elif link.warming:
+        core.warming_ended()
 
 
 async def release(link: Link, hosts: trio.Nursery) -> None:

@@ -105,8 +105,11 @@ _CLOSING = (
         "the connection is released only when all went well",
         (
             LINK,
-            "    finally:\n        await release",
-            "    except ZeroDivisionError:\n        raise\n    else:\n        await release",
+            "                finally:\n                    await _leave",
+            "                except ZeroDivisionError:\n"
+            "                    raise\n"
+            "                else:\n"
+            "                    await _leave",
         ),
     ),
     _mutant(
