@@ -156,30 +156,50 @@ class TranscriptAuthority:
         Raises TypeError at the first that is none of the nine; those before it have been taken in.
         """
         outcomes: list[RealtimeTranscriptApplyOutcome] = []
-        waiting, seen = self._waiting, self._seen_delta_ids
+        add_seen, seen = self._seen_delta_ids.add, self._seen_delta_ids
+        # What the last delta was about, if it was as simple as nearly all are, and its item: what
+        # comes next is about the same, and says so in the same strings.
+        kind = item_id = response_id = previous = index = item = None
+        event: Any
         for event in events:
-            if isinstance(event, _DELTAS):
-                # The path of nearly all events: one more piece of text for an item that has some,
-                # on the lane that it has.  Ids that differ in white space only take the other path.
-                item = waiting.get(event.item_id)
-                if (
-                    item is not None
-                    and item.fast_lane is _LANES[event.__class__]
-                    and item.tail_index == event.content_index
-                    and item.response_id == event.response_id
-                    and (event.previous_item_id is None or event.previous_item_id == item.previous)
-                    and event.delta
-                ):
-                    delta_id = event.delta_id
-                    if delta_id not in seen and delta_id and not delta_id.isspace():
-                        seen.add(delta_id)
-                        item.delta_ids.append(delta_id)
-                        item.tail.append(event.delta)
-                        continue
+            if not (
+                event.__class__ is kind
+                and event.item_id is item_id
+                and event.response_id is response_id
+                and event.previous_item_id is previous
+                and event.content_index == index
+            ):
+                item = self._simple(event)
+                if item is not None:
+                    kind, item_id, index = event.__class__, event.item_id, event.content_index
+                    response_id, previous = event.response_id, event.previous_item_id
+            if item is not None:
+                delta_id, delta = event.delta_id, event.delta
+                # Ids that differ in white space only take the other path.
+                if delta and delta_id not in seen and delta_id.strip():
+                    add_seen(delta_id)
+                    item.delta_ids.append(delta_id)
+                    item.tail.append(delta)
+                    continue
+            kind = None
             outcome = self._apply(event)
             if outcome is not _NOTHING:
                 outcomes.append(outcome)
         return outcomes
+
+    def _simple(self, event: RealtimeTranscriptEvent) -> Item | None:
+        """The item of a delta to which it is one more piece of text, on the lane that it has."""
+        if isinstance(event, _DELTAS):
+            item = self._waiting.get(event.item_id)
+            if (
+                item is not None
+                and item.fast_lane is _LANES[event.__class__]
+                and item.tail_index == event.content_index
+                and item.response_id == event.response_id
+                and event.previous_item_id in (None, item.previous)
+            ):
+                return item
+        return None
 
     def _apply(self, event: RealtimeTranscriptEvent) -> RealtimeTranscriptApplyOutcome:
         try:
