@@ -10,7 +10,7 @@ import attrs
 from ..model.media import RealtimeCapabilities, ResponseModality
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from ..model.conversation import ToolDef
     from ..model.errors import LlmError
@@ -115,10 +115,6 @@ class LinkCodec(Protocol):
 
         Never raises: what is not understood is UnknownFrame or ProtocolFault.
         """
-        ...
-
-    def decode_all(self, frames: Iterable[bytes]) -> list[ProviderEvent]:
-        """Events of these frames, in order: `decode`, for each."""
         ...
 
     def encode(self, command: ProviderCommand) -> Sequence[bytes]:

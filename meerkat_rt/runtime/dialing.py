@@ -102,13 +102,14 @@ async def _shake_hands(dialled: Dialled, dialect: Dialect, opening: Opening) -> 
                 if opening.ready:
                     return
                 batch = await transport.receive()
-            for event in dialled.codec.decode_all(batch):
-                if type(event) is SessionCreated:
-                    dialled.session_id = event.session_id
-                more, ours = opening.observe(event)
-                frames.extend(more)
-                if not ours:
-                    dialled.held.append((trio.current_time(), event))
+            for frame in batch:
+                for event in dialled.codec.decode(frame):
+                    if type(event) is SessionCreated:
+                        dialled.session_id = event.session_id
+                    more, ours = opening.observe(event)
+                    frames.extend(more)
+                    if not ours:
+                        dialled.held.append((trio.current_time(), event))
     except trio.TooSlowError as slow:
         raise NetworkTimeout(
             f"the provider did not get as far as {phase!r} in time", round(opening.deadline * 1000)

@@ -275,7 +275,8 @@ async def receive(core: SessionCore, link: Link) -> None:
             if start:
                 await trio.lowlevel.checkpoint()
             frames = batch[start : start + FRAMES_PER_STEP]
-            events = link.codec.decode_all(frames)
+            decode = link.codec.decode  # a new one after `Link.speak`
+            events = [event for frame in frames for event in decode(frame)]
             if core.link is link:
                 if link.aliases is not None:
                     events = link.aliases.heard(events)

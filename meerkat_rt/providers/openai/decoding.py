@@ -19,7 +19,7 @@ from . import conversation, frames, ranges, responses
 from .frames import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import TypeAlias
 
     from ...turn.ports import ProviderEvent
@@ -273,23 +273,15 @@ _SHORTEST = len(b'{"type": "')  # no name is empty, so that no quote is missed
 
 
 def decode(frame: bytes) -> Events:
-    """Events of one frame; see `decode_all`."""
-    return tuple(decode_all((frame,)))
-
-
-def decode_all(frames: Iterable[bytes]) -> list[ProviderEvent]:
-    """Events of these frames, in order.  Never raises.
+    """Events of one frame.  Never raises.
 
     Where a key stands twice in one object, JSON does not say which one counts, and neither do we.
     """
-    events: list[ProviderEvent] = []
-    for frame in frames:
-        try:
-            handler = _BEGINNINGS.get(frame[: frame.find(b'"', _SHORTEST)])
-            events += _otherwise(frame) if handler is None else handler(frame)
-        except (ValueError, RecursionError) as error:  # those of msgspec and base64 are ValueErrors
-            events.append(ports.ProtocolFault(message=f"{_named(frame)}: {error}", raw=frame))
-    return events
+    try:
+        handler = _BEGINNINGS.get(frame[: frame.find(b'"', _SHORTEST)])
+        return _otherwise(frame) if handler is None else handler(frame)
+    except (ValueError, RecursionError) as error:  # msgspec's and base64's errors are ValueErrors
+        return (ports.ProtocolFault(message=f"{_named(frame)}: {error}", raw=frame),)
 
 
 def _otherwise(frame: bytes) -> Events:
