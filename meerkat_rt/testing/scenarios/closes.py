@@ -71,7 +71,11 @@ async def cutting_server(peer: OpenAIPeer) -> None:
     await peer.cut_frame()
 
 
-@case(cutting_server, ends=(errors.ConnectionReset, errors.SessionClosedError))
+@case(
+    cutting_server,
+    ends=(errors.ConnectionReset, errors.SessionClosedError),
+    variant_of="a_reset_amid_a_frame",
+)
 async def a_reset_in_the_middle_of_a_frame(session: RealtimeSession) -> None:
     await session.send_audio(TONE)
     await read_out(session)

@@ -27,9 +27,9 @@ class Case:
     `faults` are more of them, of the network's.  `spare`: patterns of the names of tasks that are
     not struck alone.  `long`: a run takes so much time that only `--all` sweeps every point, and
     the other levels take a few.  `variant_of`: the scenario of which it is one variant, where there
-    are several that differ in a parameter: each is cancelled at every point, and at the standard
-    level the random orders of a scenario are dealt out over its variants.  `allowed`: exceptions
-    that it may end with.  `verify`: its own invariants.
+    are several that differ in a parameter or in the provider: each is cancelled at every point, and
+    at the standard level the random orders of a scenario are dealt out over its variants.
+    `allowed`: exceptions that it may end with.  `verify`: its own invariants.
     """
 
     name: str
