@@ -14,7 +14,7 @@ from meerkat_rt.testing import WIRES, Trial
 from meerkat_rt.testing.scenarios import SCENARIOS
 from meerkat_rt.testing.sweep import TRANSPORTS, Case
 from meerkat_rt.testing.sweep.__main__ import main
-from meerkat_rt.testing.sweep.plan import AMOUNTS, Job, Level, plan, scenarios
+from meerkat_rt.testing.sweep.plan import AMOUNTS, Job, Level, plan
 from meerkat_rt.testing.sweep.sources import OURS, NoScenarios, cases_of
 from meerkat_rt.testing.trial import CANCEL
 
@@ -139,49 +139,20 @@ def test_every_action_of_each_scenario_is_swept(level: Level) -> None:
 
 def test_the_gate_runs_twenty_seeds_of_twenty_five_points_and_every_setting() -> None:
     jobs = of_level("standard")
-    scenarios: dict[str, list[Case]] = {}
     for case in SCENARIOS.values():
-        scenarios.setdefault(case.variant_of or case.name, []).append(case)
-    for variants in scenarios.values():
-        if variants[0].long:
+        if case.long:
             continue
-        names = [case.name for case in variants]
-        ours = [job for job in jobs if job.case in names]
-        seeded = [job for job in ours if job.seeds]
-        assert [job.case for job in seeded] == names
-        assert sorted(seed for job in seeded for seed in job.seeds) == list(range(20))
-        assert {job.sample for job in seeded} == {25}
-        first = variants[0]
-        settings = {(job.wire, job.transport) for job in ours if job.case == first.name}
-        assert len(settings) == len(first.wires) * len(first.transports)
+        ours = [job for job in jobs if job.case == case.name]
+        assert [(job.seeds, job.sample) for job in ours if job.seeds] == [(tuple(range(20)), 25)]
+        if case.variant:
+            continue
+        settings = {(job.wire, job.transport) for job in ours}
+        assert len(settings) == len(case.wires) * len(case.transports)
 
 
-def test_each_variant_has_all_its_points_and_a_share_of_its_scenarios_seeds() -> None:
-    cases = [Case.of(sound, name=name, variant_of="sound") for name in ("first", "second", "third")]
-    jobs = plan("standard", [("x:y", case) for case in cases])
-    seeds = {job.case: job.seeds for job in jobs if job.seeds}
-    assert seeds["first"] == tuple(range(0, 20, 3))
-    assert seeds["third"] == tuple(range(2, 20, 3))
-    whole = {job.case for job in jobs if job.sample is None and not job.deviations}
-    assert whole == {"first", "second", "third"}
-
-
-def test_variants_of_one_name_in_two_sources_are_two_scenarios() -> None:
-    case = Case.of(sound, variant_of="sound")
-    jobs = plan("standard", [("x:y", case), ("x:z", case)])
-    assert [job.seeds for job in jobs if job.seeds] == [tuple(range(20))] * 2
-
-
-def test_the_last_line_tells_scenarios_and_their_variants() -> None:
-    result = command("--quick", "--only", "a_text_turn_as_*")
-    assert result.stdout.splitlines()[-1].startswith("1 scenarios, 2 variants, ")
-
-
-def test_there_are_few_variants_to_a_scenario() -> None:
-    found = scenarios((OURS, case) for case in SCENARIOS.values())
-    assert len(found) > 2 / 3 * len(SCENARIOS)
-    # A scenario is no variant of one that stands for itself.
-    assert not {case.variant_of for case in SCENARIOS.values()} & SCENARIOS.keys()
+def test_less_than_half_of_the_scenarios_are_variants_of_others() -> None:
+    variants = [case for case in SCENARIOS.values() if case.variant]
+    assert 0 < len(variants) < len(SCENARIOS) / 2
 
 
 def test_the_quick_level_visits_every_setting_by_some_scenario() -> None:

@@ -71,11 +71,7 @@ async def cutting_server(peer: OpenAIPeer) -> None:
     await peer.cut_frame()
 
 
-@case(
-    cutting_server,
-    ends=(errors.ConnectionReset, errors.SessionClosedError),
-    variant_of="a_reset_amid_a_frame",
-)
+@case(cutting_server, ends=(errors.ConnectionReset, errors.SessionClosedError))
 async def a_reset_in_the_middle_of_a_frame(session: RealtimeSession) -> None:
     await session.send_audio(TONE)
     await read_out(session)
@@ -114,5 +110,5 @@ for _code, _reason in CLOSE_CODES:
         closing_server(_code, _reason),
         tools=[slow],
         ends=(errors.LlmError,),
-        variant_of="a_close_by_the_server",
+        variant=_code not in (1000, 1001),
     )(_closed_by_the_server)

@@ -32,7 +32,7 @@ async def three_calls_server(peer: GeminiPeer) -> None:
     await peer.linger()
 
 
-@case(three_calls_server, tools=[slow], variant_of="a_turn_with_three_calls")
+@case(three_calls_server, tools=[slow])
 async def a_tool_turn_of_gemini_with_three_parallel_calls(session: RealtimeSession) -> None:
     await session.send_input(RealtimeTextChunk("look them up"))
     await take(session, ev.TurnCompleted, ev.TurnCompleted)
@@ -107,11 +107,7 @@ async def cutting_server(peer: GeminiPeer) -> None:
     await peer.cut_frame()
 
 
-@case(
-    cutting_server,
-    ends=(errors.ConnectionReset, errors.SessionClosedError),
-    variant_of="a_reset_amid_a_frame",
-)
+@case(cutting_server, ends=(errors.ConnectionReset, errors.SessionClosedError))
 async def a_reset_of_gemini_in_the_middle_of_a_frame(session: RealtimeSession) -> None:
     await session.send_audio(TONE)
     await read_out(session)
@@ -145,5 +141,5 @@ for _code, _reason in CLOSE_CODES:
         closing_server(_code, _reason),
         tools=[slow],
         ends=(errors.LlmError,),
-        variant_of="a_close_by_gemini",
+        variant=_code not in (1000, 1007),
     )(_closed_by_gemini)

@@ -28,7 +28,7 @@ async def answering_server(peer: GeminiPeer) -> None:
     await peer.linger()
 
 
-@case(answering_server, variant_of="a_typed_turn")
+@case(answering_server)
 async def a_text_turn_with_gemini(session: RealtimeSession) -> None:
     await session.send_input(RealtimeTextChunk("hello"))
     await take(session, ev.TurnCompleted)
@@ -101,7 +101,7 @@ async def barged_in_later_server(peer: GeminiPeer) -> None:
     await peer.linger()
 
 
-@case(barged_in_later_server, variant_of="a_barge_in_during_playback")
+@case(barged_in_later_server)
 async def a_barge_in_while_gemini_only_plays(session: RealtimeSession) -> None:
     await session.send_input(RealtimeTextChunk("hello"))
     await take(session, ev.OutputAudioChunk, ev.Interrupted)
@@ -129,7 +129,7 @@ async def silent_server(peer: GeminiPeer) -> None:
     await peer.linger()
 
 
-@case(silent_server, variant_of="a_silent_model")
+@case(silent_server)
 async def a_stall_of_gemini(session: RealtimeSession) -> None:
     await session.send_input(RealtimeTextChunk("hello?"))
     await take(session, ev.Stalled)
@@ -149,7 +149,6 @@ async def seeding_server(peer: GeminiPeer) -> None:
     seeding_server,
     greeted=False,
     config=open_config().with_seed_messages([SystemMessage("be brief"), UserMessage("hello")]),
-    variant_of="an_opening_with_history",
 )
 async def opening_gemini_with_history(session: RealtimeSession) -> None:
     await trio.sleep(0.1)
@@ -160,9 +159,7 @@ async def mute_server(peer: GeminiPeer) -> None:
     await peer.linger()
 
 
-@case(
-    mute_server, greeted=False, ends=(errors.NetworkTimeout,), variant_of="an_opening_that_stalls"
-)
+@case(mute_server, greeted=False, ends=(errors.NetworkTimeout,))
 async def a_gemini_that_never_completes_the_setup(session: RealtimeSession) -> None:
     raise AssertionError("opened")
 
@@ -172,6 +169,6 @@ async def refusing_server(peer: GeminiPeer) -> None:
     await peer.close(1007, "API key not valid. Please pass a valid API key.")
 
 
-@case(refusing_server, greeted=False, ends=(errors.InvalidApiKey,), variant_of="a_refused_key")
+@case(refusing_server, greeted=False, ends=(errors.InvalidApiKey,))
 async def a_gemini_that_refuses_the_key(session: RealtimeSession) -> None:
     raise AssertionError("opened")

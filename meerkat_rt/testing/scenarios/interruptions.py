@@ -43,7 +43,7 @@ async def barged_in_later_server(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@case(barged_in_later_server, variant_of="a_barge_in_during_playback")
+@case(barged_in_later_server)
 async def a_barge_in_while_the_model_only_plays(session: RealtimeSession) -> None:
     await take(session, ev.TurnCompleted, ev.Interrupted, ev.AssistantTranscriptTruncated)
 

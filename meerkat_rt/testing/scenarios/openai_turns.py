@@ -38,7 +38,7 @@ async def writing_server(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@case(writing_server, variant_of="a_typed_turn")
+@case(writing_server)
 async def a_text_turn(session: RealtimeSession) -> None:
     await session.send_input(RealtimeTextChunk("hello"))
     await take(session, ev.TurnCompleted)
@@ -80,6 +80,6 @@ async def silent_server(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@case(silent_server, variant_of="a_silent_model")
+@case(silent_server)
 async def a_stall(session: RealtimeSession) -> None:
     await take(session, ev.Stalled)

@@ -41,7 +41,6 @@ async def seeding_server(peer: OpenAIPeer) -> None:
     seeding_server,
     greeted=False,
     config=open_config().with_seed_messages([SystemMessage("be brief"), UserMessage("hello")]),
-    variant_of="an_opening_with_history",
 )
 async def opening_with_history(session: RealtimeSession) -> None:
     await trio.sleep(0.1)
@@ -52,9 +51,7 @@ async def mute_server(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@case(
-    mute_server, greeted=False, ends=(errors.NetworkTimeout,), variant_of="an_opening_that_stalls"
-)
+@case(mute_server, greeted=False, ends=(errors.NetworkTimeout,))
 async def a_server_that_never_creates_the_session(session: RealtimeSession) -> None:
     raise AssertionError("opened")
 
@@ -64,8 +61,6 @@ async def refusing_server(peer: OpenAIPeer) -> None:
     await peer.fail("invalid_api_key")
 
 
-@case(
-    refusing_server, greeted=False, ends=(errors.AuthenticationFailed,), variant_of="a_refused_key"
-)
+@case(refusing_server, greeted=False, ends=(errors.AuthenticationFailed,))
 async def a_server_that_refuses_the_key(session: RealtimeSession) -> None:
     raise AssertionError("opened")

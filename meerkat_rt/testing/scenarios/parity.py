@@ -64,7 +64,7 @@ def _register(conversation: Conversation, provider: str) -> None:
         tools=conversation.tools,
         ends=conversation.ends,
         spare=conversation.spare,
-        variant_of=f"{conversation.name}_with_every_provider",
+        variant=True,  # of what the families of the provider have
     )(body)
     SIDES[provider][conversation.name] = stage.SCENARIOS[body.__name__]
 

@@ -141,7 +141,7 @@ def scenario(
     limits: SessionLimits | None = None,
     survives_reset: bool = False,
     spare: tuple[str, ...] = (),
-    variant_of: str = "",
+    variant: bool = False,
     **opening: Any,
 ) -> Callable[[Body], Body]:
     """Put the body of a session among `SCENARIOS`, under its own name.
@@ -150,7 +150,7 @@ def scenario(
     `unwind`: virtual seconds within which the session must have ended after a cancellation.
     `ends`: errors that it may end with.  `survives_reset`: a reset is not expected to end it.
     `spare`: tasks that are not struck alone, such as a tool that the whole scenario is about.
-    `variant_of`: see `Case`.  `opening` goes to `open_session`.
+    `variant`: see `Case`.  `opening` goes to `open_session`.
     """
 
     def register(body: Body) -> Body:
@@ -184,7 +184,7 @@ def scenario(
             unwind=unwind,
             faults=tuple(FAULTS),
             spare=spare,
-            variant_of=variant_of,
+            variant=variant,
             # Of those that end by an error some never open, and there is nothing to interrupt.
             blows=("reset",) if ends else ("reset", "interrupt"),
         )

@@ -30,7 +30,7 @@ async def three_calls_server(peer: OpenAIPeer) -> None:
     await peer.linger()
 
 
-@case(three_calls_server, tools=[slow], variant_of="a_turn_with_three_calls")
+@case(three_calls_server, tools=[slow])
 async def a_tool_turn_with_three_parallel_calls(session: RealtimeSession) -> None:
     await session.create_response()
     await take(session, ev.TurnCompleted, ev.TurnCompleted)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..everywhere import replay as replay_recipe
-from .plan import Level, plan, scenarios
+from .plan import Level, plan
 from .pool import outcomes
 from .sources import OURS, NoScenarios, cases_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .work import Outcome
 
 
-_COUNTED = ("scenarios", "variants", "points", "seeds", "runs", "failures")
+_COUNTED = ("scenarios", "points", "seeds", "runs", "failures")
 _JOBS_A_LINE = 50
 
 
@@ -56,8 +56,7 @@ def main(
 
     Without MODULE:ATTRIBUTE, this runtime's own scenarios.  An attribute is an async function that
     takes a trial, a `Case`, or a collection of either.  Without --quick or --all: every point in
-    FIFO order, samples of everything else, twenty seeds of twenty-five points for each scenario;
-    some minutes.  Variants of a scenario have all their points, and share its seeds.
+    FIFO order, samples of everything else, twenty seeds of twenty-five points; some minutes.
 
     With --all: every point on every wire with every transport, twice on the first, where nothing
     but the schedule may decide; more of everything else.  Failures are told as they are found.  A
@@ -75,8 +74,7 @@ def main(
     seconds = time.perf_counter() - began
     failed = sum(outcome.failed for outcome in done)
     totals = {
-        "scenarios": len(scenarios(cases)),
-        "variants": len(cases),
+        "scenarios": len(cases),
         "points": sum(outcome.points for outcome in done),
         "seeds": sum(outcome.seeds for outcome in done),
         "runs": sum(outcome.runs for outcome in done),
@@ -88,15 +86,9 @@ def main(
         rows = [attrs.asdict(outcome) for outcome in done]
         click.echo(json.dumps({"level": level or "standard", **totals, "jobs": rows}))
     else:
-        counts = ", ".join(f"{totals[key]} {key}" for key in _counted(totals))
+        counts = ", ".join(f"{totals[key]} {key}" for key in _COUNTED)
         click.echo(f"{counts}, {seconds:.1f} s")
     raise SystemExit(1 if failed else 0)
-
-
-def _counted(totals: dict[str, float]) -> list[str]:
-    """What the last line tells; how many variants only where a scenario has several."""
-    several = totals["variants"] != totals["scenarios"]
-    return [key for key in _COUNTED if several or key != "variants"]
 
 
 def _chosen(sources: Sequence[str], only: str) -> list[tuple[str, Case]]:

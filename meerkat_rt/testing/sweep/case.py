@@ -26,10 +26,10 @@ class Case:
     ended after a cancellation.  `blows`: the actions that it registers, besides "cancel", and
     `faults` are more of them, of the network's.  `spare`: patterns of the names of tasks that are
     not struck alone.  `long`: a run takes so much time that only `--all` sweeps every point, and
-    the other levels take a few.  `variant_of`: the scenario of which it is one variant, where there
-    are several that differ in a parameter or in the provider: each is cancelled at every point, and
-    at the standard level the random orders of a scenario are dealt out over its variants.
-    `allowed`: exceptions that it may end with.  `verify`: its own invariants.
+    the other levels take a few.  `variant`: it differs in a parameter from another one, which at
+    the standard level stands for it on most wires and in the orders nearest to FIFO; points and
+    random orders are its own.  `allowed`: exceptions that it may end with.  `verify`: its own
+    invariants.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Case:
     faults: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
     long: bool = False
-    variant_of: str = ""
+    variant: bool = False
     allowed: tuple[type[BaseException], ...] = ()
     wires: tuple[WireName, ...] = WIRES
     transports: tuple[str, ...] = TRANSPORTS

@@ -12,7 +12,7 @@ from ..trial import CANCEL
 from ..wires import WireName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from .case import Case
 
@@ -114,9 +114,7 @@ OF_A_LONG_ONE: dict[Level, Amount] = {
 """What a level runs of a case that is `long`."""
 
 OF_A_VARIANT = attrs.evolve(AMOUNTS["standard"], nearest=0, settings=1)
-"""What the standard level runs of the second and each further variant of a scenario.
-
-The seeds are the scenario's: each variant has its share of them, see `_dealt`."""
+"""What the standard level runs of a case that is a `variant`."""
 
 SEEDS_A_JOB = 20
 STRIKES = ("cancel(*)", "raise(*)")
@@ -128,38 +126,20 @@ def plan(level: Level, cases: Iterable[tuple[str, Case]]) -> list[Job]:
     Those of long cases come first: one that came last would keep one process busy alone.
     """
     in_order = sorted(cases, key=lambda each: not each[1].long)
-    dealt = _dealt(in_order) if level == "standard" else {}
-    jobs: list[Job] = []
-    for source, case in in_order:
-        number, of = dealt.get((source, case.name), (0, 1))
-        amount = OF_A_LONG_ONE[level] if case.long else AMOUNTS[level]
-        if number:
-            amount = OF_A_VARIANT
-        jobs += _jobs(amount, range(number, amount.seeds, of), source, case)
-    return jobs
+    return [job for source, case in in_order for job in _jobs(_amount(level, case), source, case)]
 
 
-def scenarios(cases: Iterable[tuple[str, Case]]) -> set[tuple[str, str]]:
-    """The scenarios that these cases are, or are variants of, with their sources."""
-    return {(source, case.variant_of or case.name) for source, case in cases}
+def _amount(level: Level, case: Case) -> Amount:
+    if case.long:
+        return OF_A_LONG_ONE[level]
+    if case.variant and level == "standard":
+        return OF_A_VARIANT
+    return AMOUNTS[level]
 
 
-def _dealt(cases: Iterable[tuple[str, Case]]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Of each variant: which one of its scenario's it is, from 0, and how many there are."""
-    variants: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for source, case in cases:
-        if case.variant_of:
-            variants.setdefault((source, case.variant_of), []).append((source, case.name))
-    return {
-        name: (number, len(names))
-        for names in variants.values()
-        for number, name in enumerate(names)
-    }
-
-
-def _jobs(amount: Amount, seeds: Sequence[int], source: str, case: Case) -> Iterator[Job]:
+def _jobs(amount: Amount, source: str, case: Case) -> Iterator[Job]:
     first, *rest = itertools.product(case.wires, case.transports)
-    yield from _everything(amount, seeds, _base(source, case, *first), case)
+    yield from _everything(amount, _base(source, case, *first), case)
     # Where only some are visited, other scenarios visit others.
     start = zlib.crc32(case.name.encode()) % max(1, len(rest))
     for setting in (rest[start:] + rest[:start])[: amount.settings]:
@@ -173,16 +153,16 @@ def _base(source: str, case: Case, wire: WireName, transport: str) -> Job:
     return Job(source=source, case=case.name, wire=wire, transport=transport, unwind=case.unwind)
 
 
-def _everything(amount: Amount, seeds: Sequence[int], base: Job, case: Case) -> Iterator[Job]:
+def _everything(amount: Amount, base: Job, case: Case) -> Iterator[Job]:
     """All that is done on the first wire with the first transport."""
     yield attrs.evolve(base, sample=amount.points, repeat=amount.repeat)
     yield from _others(amount.others, base, case)
     both = (CANCEL, *(each for each in case.blows if each != "interrupt"))
     if amount.pairs:
         yield attrs.evolve(_struck(base), actions=both, sample=0, pairs=amount.pairs)
-    for start in range(0, len(seeds), SEEDS_A_JOB):
-        some = tuple(seeds[start : start + SEEDS_A_JOB])
-        yield attrs.evolve(base, seeds=some, sample=amount.seeded)
+    for start in range(0, amount.seeds, SEEDS_A_JOB):
+        seeds = range(start, min(start + SEEDS_A_JOB, amount.seeds))
+        yield attrs.evolve(base, seeds=tuple(seeds), sample=amount.seeded)
     if amount.nearest:
         yield attrs.evolve(base, deviations=amount.nearest)
 
