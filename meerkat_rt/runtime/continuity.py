@@ -407,7 +407,7 @@ class Continuity:
         history: Sequence[Message] = ()
         if point is None:
             history, told = self.recollection.so_far(core)
-            if self.policy is not None:
+            if self.policy is not None and self.policy.budget is not None:
                 history = newest_turns(history, self.policy.budget).messages
         plan = self.origin.plan(
             config,

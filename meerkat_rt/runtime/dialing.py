@@ -8,13 +8,12 @@ import attrs
 import trio
 
 from ..model.errors import ConnectionReset, InvalidConfig, NetworkTimeout, from_http_status
-from ..providers.base import LinkCodec
 from ..transport import HandshakeFailed, Transport, TransportClosed, WebSocketTarget
 from ..turn.ports import ProviderEvent, SessionCreated
 from .endings import ending, timed_out
 
 if TYPE_CHECKING:
-    from ..providers.base import Dialect, Opening
+    from ..providers.base import Dialect, LinkCodec, Opening
     from ..transport import Connector
     from .limits import SessionLimits
 
@@ -28,7 +27,6 @@ class Dialled:
     """
 
     transport: Transport
-    codec: LinkCodec
     session_id: str | None = None
     held: list[tuple[float, ProviderEvent]] = attrs.field(factory=list)
 
@@ -43,16 +41,16 @@ async def dial(
 ) -> Dialled:
     """Connect and bring the session to readiness.
 
-    `hosts` runs the tasks that the transport's library needs.  A checkpoint.  Cancelled or failed
-    at any point, it leaves no socket behind.
+    `codec` is that of the link, and `hosts` runs the tasks that the transport's library needs.  A
+    checkpoint.  Cancelled or failed at any point, it leaves no socket behind.
 
     Raises:
         LlmError: no session; a connection that fails is ConnectionReset, one that takes too long
             NetworkTimeout, and what the provider refuses has its own class.
     """
-    dialled = Dialled(await _connect(dialect, connector, limits, hosts), codec)
+    dialled = Dialled(await _connect(dialect, connector, limits, hosts))
     try:
-        await _shake_hands(dialled, dialect, opening)
+        await _shake_hands(dialled, codec, dialect, opening)
     except BaseException:
         await _abandon(dialled.transport)
         raise
@@ -84,7 +82,9 @@ async def _connect(
         raise from_http_status(failed.status, str(failed)) from failed
 
 
-async def _shake_hands(dialled: Dialled, dialect: Dialect, opening: Opening) -> None:
+async def _shake_hands(
+    dialled: Dialled, codec: LinkCodec, dialect: Dialect, opening: Opening
+) -> None:
     transport = dialled.transport
     phase = opening.phase
     deadline = trio.current_time() + opening.deadline
@@ -103,7 +103,7 @@ async def _shake_hands(dialled: Dialled, dialect: Dialect, opening: Opening) -> 
                     return
                 batch = await transport.receive()
             for frame in batch:
-                for event in dialled.codec.decode(frame):
+                for event in codec.decode(frame):
                     if type(event) is SessionCreated:
                         dialled.session_id = event.session_id
                     more, ours = opening.observe(event)

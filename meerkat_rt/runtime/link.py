@@ -186,12 +186,13 @@ async def _open(
 ) -> Link | None:
     try:
         name = core.next_link()
-        dialled = await dial(connector, dialect, opening, core.limits, hosts, dialect.codec(name))
+        codec = dialect.codec(name)
+        dialled = await dial(connector, dialect, opening, core.limits, hosts, codec)
         opened.link = Link(
             name=name,
             transport=dialled.transport,
             dialect=dialect,
-            codec=dialled.codec,
+            codec=codec,
             session_id=dialled.session_id,
             held=dialled.held,
         )
