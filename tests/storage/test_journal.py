@@ -211,7 +211,7 @@ _FIXTURE = [HealthCheck.function_scoped_fixture]
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(log=garbage_logs, keep_heard_prefix=st.booleans(), data=st.data())
 def test_restarting_between_any_two_events_changes_nothing(folder, log, keep_heard_prefix, data):
