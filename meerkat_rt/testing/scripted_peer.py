@@ -167,8 +167,9 @@ class ScriptedPeer:
 
     async def _next(self, what: str, within: float | None = None) -> Frame:
         with self._deadline(what, within):
-            await trio.lowlevel.checkpoint()
             await self.faults.settle()
+            if self._unread:
+                await trio.lowlevel.checkpoint()
             while not self._unread:
                 self._check_not_gone(what)
                 await self._news.wait()
@@ -182,7 +183,8 @@ class ScriptedPeer:
             ClientGone: the client closed or left.
         """
         with self._deadline("any frame"):
-            await trio.lowlevel.checkpoint()
+            if self._unread:
+                await trio.lowlevel.checkpoint()
             while not self._unread:
                 self._check_not_gone("any frame")
                 await self._news.wait()
@@ -380,7 +382,8 @@ async def played(
     try:
         async with trio.open_nursery() as nursery:
             try:
-                nursery.start_soon(guard, name="peer guard")
+                if watch is not None:
+                    nursery.start_soon(guard, name="peer guard")
                 nursery.start_soon(peer.socket.run, name="peer reader")
                 nursery.start_soon(play, name="peer script")
                 yield peer

@@ -95,7 +95,8 @@ class WebSocketPeer:
             self._on_news()
 
     async def _read_once(self) -> bool:
-        await self._hearing.wait()
+        if not self._hearing.is_set():
+            await self._hearing.wait()
         data = None
         with trio.CancelScope() as self._read_scope:
             data = await self.stream.receive_some(_READ_SIZE)
@@ -105,6 +106,7 @@ class WebSocketPeer:
             self._protocol.receive_data(bytes(data))
         else:
             self._protocol.receive_eof()
+            self.gone = True  # at once: while an answer is flushed a script may want to write
         for event in self._protocol.events_received():
             if isinstance(event, Request):
                 self.request = event
@@ -138,7 +140,8 @@ class WebSocketPeer:
         pieces = self._protocol.data_to_send()
         if not pieces or self._silent:
             return
-        async with self._writing:  # first come, first served, so the pieces stay in order
+        await self._turn_to_write()
+        try:
             for data in pieces:
                 if not data:
                     await self.stream.aclose()
@@ -146,6 +149,18 @@ class WebSocketPeer:
                     await self._write(data)
                 else:
                     self._corked.append(data)
+        finally:
+            self._writing.release()
+
+    async def _turn_to_write(self) -> None:
+        """Take the lock: first come, first served, so the pieces stay in order.
+
+        Yields only where somebody has it: each step of a peer is a point of every sweep.
+        """
+        if self._writing.locked():
+            await self._writing.acquire()
+        else:
+            self._writing.acquire_nowait()
 
     async def _write(self, data: bytes) -> None:
         try:

@@ -94,7 +94,7 @@ def test_a_failure_names_task_file_and_line_and_how_to_do_it_again():
     assert "courier.py:" in failure.landed
     assert any("round_trip" in line or "courier.py" in line for line in failure.awaiting)
     assert f"replay(scenario, {str(failure.recipe)!r})" in text
-    assert "1 FAILED" not in report.line()  # it fails at more than one point
+    assert len(report.failures) > 1  # it fails at more than one point
     assert "open channel x" in text
     assert "and " in text.splitlines()[-1]  # the rest is counted, not listed
 
