@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
+from ..model.delta_run import one_by_one
 from ..model.events import RealtimeSessionEvent
 from ..turn.crossing import Terms
 from ..turn.effects import Effect, Send
@@ -137,6 +138,7 @@ class RecordedMachine(SessionMachine):
             raised = type(error).__name__
             raise
         finally:
+            self._output.end_runs()  # what an input comes to does not depend on who drains when
             told = Input(method=method.__name__, now=now, arguments=arguments)
             try:
                 self._listener.reacted(told, self._reaction(counts, returned, raised))
@@ -149,7 +151,7 @@ class RecordedMachine(SessionMachine):
     ) -> Reaction:
         ctx = self._ctx
         events = ctx.events[counts[0] :]
-        history = ctx.transcript[counts[1] :]
+        history = list(one_by_one(ctx.transcript[counts[1] :]))
         effects = ctx.effects[counts[2] :]
         verdicts, self._verdicts = tuple(self._verdicts), []
         names = [

@@ -55,7 +55,7 @@ class GuestJournal:
             LlmError: the store's; `StoreUnusable` for what is not of ours.
         """
         again, self._again = self._again, TranscriptBatch()
-        events, unstage = again.events + batch.events, again.unstage + batch.unstage
+        events, unstage = again.entries + batch.entries, again.unstage + batch.unstage
         try:
             with _of_the_store("failed to write"):
                 whole = attrs.evolve(batch, events=events, unstage=unstage)
@@ -71,7 +71,7 @@ class GuestJournal:
         except trio.Cancelled:
             self._again = attrs.evolve(
                 again,
-                events=again.events + self._again.events,
+                events=again.entries + self._again.entries,
                 unstage=again.unstage + self._again.unstage,
             )
             raise

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ..model.conversation import Message
-    from ..model.transcript import RealtimeTranscriptEvent
+    from ..model.delta_run import TranscriptEntry
     from .ports import SessionJournal, StagedTranscript, StoredMessage
 
 RETRY_DELAY = 1.0  # seconds between attempts, where the store says that a retry may help
@@ -51,9 +51,9 @@ class JournalWriter:
         self._journal = journal
         self._announce = announce
         self._failed = failed
-        self._events: list[RealtimeTranscriptEvent] = []
+        self._events: list[TranscriptEntry] = []
         self._owed: dict[str, None] = {}  # items of events that the journal has and the store not
-        self._under_way: tuple[RealtimeTranscriptEvent, ...] = ()  # in the commit that is
+        self._under_way: tuple[TranscriptEntry, ...] = ()  # in the commit that is
         self._writing = False
         self._urgent = False  # something waits that may complete a message
         self._staged: set[str] = set()
@@ -65,7 +65,7 @@ class JournalWriter:
         """Ids of the items about which something is not durable."""
         return tuple({**self._owed, **_items(self._under_way), **_items(self._events)})
 
-    def add(self, events: Iterable[RealtimeTranscriptEvent]) -> None:
+    def add(self, events: Iterable[TranscriptEntry]) -> None:
         """Take events in, in the order in which they happened."""
         events = tuple(events)
         self._events += events
@@ -153,7 +153,7 @@ class JournalWriter:
                 return
 
 
-def _items(events: Iterable[RealtimeTranscriptEvent]) -> dict[str, None]:
+def _items(events: Iterable[TranscriptEntry]) -> dict[str, None]:
     """Ids of the items that events are about, in order."""
     return {
         event.item_id: None

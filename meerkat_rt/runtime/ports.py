@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from ..model.conversation import Message
+from ..model.delta_run import TranscriptEntry, one_by_one
 from ..model.errors import InvalidRequest
 from ..model.transcript import (
     AppendRealtimeTranscript,
@@ -155,16 +156,22 @@ class TranscriptBatch:
     """What one commit makes durable, all of it or nothing.
 
     `history`: messages that were there before any event, e.g. those a session was seeded with; they
-    come first.  `events`: transcript events in the order in which they were applied.  `stage`:
-    texts to stage, after the events; staging the same again changes nothing.  `unstage`: ids of
-    staged texts to remove, because `events` has their finals or because they are discarded; ids
-    that are not staged are passed over.
+    come first.  `events`: transcript events in the order in which they were applied; runs of deltas
+    may be among them, which `entries` has as they came.  `stage`: texts to stage, after the events;
+    staging the same again changes nothing.  `unstage`: ids of staged texts to remove, because
+    `events` has their finals or because they are discarded; ids that are not staged are passed
+    over.
     """
 
     history: tuple[Message, ...] = attrs.field(default=(), converter=_tuple)
-    events: tuple[RealtimeTranscriptEvent, ...] = attrs.field(default=(), converter=_tuple)
+    entries: tuple[TranscriptEntry, ...] = attrs.field(default=(), converter=_tuple, alias="events")
     stage: tuple[StagedTranscript, ...] = attrs.field(default=(), converter=_tuple)
     unstage: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
+
+    @property
+    def events(self) -> tuple[RealtimeTranscriptEvent, ...]:
+        """The nine kinds of event alone.  Made anew at each call: `entries` costs less."""
+        return tuple(one_by_one(self.entries))
 
     @classmethod
     def committing(cls, staged: Iterable[StagedTranscript]) -> TranscriptBatch:

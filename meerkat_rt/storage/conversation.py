@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from ..model.conversation import AssistantMessage
+from ..model.delta_run import DeltaRun
 from ..model.errors import InvalidRequest
 from ..model.transcript import RealtimeTranscriptEvent
 from ..runtime.ports import (
@@ -20,10 +21,11 @@ from .errors import StagedTextConflict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..model.delta_run import TranscriptEntry
     from ..model.transcript import RealtimeTranscriptApplyOutcome
 
 
-_EVENTS = frozenset(get_args(RealtimeTranscriptEvent))
+_ENTRIES = frozenset((*get_args(RealtimeTranscriptEvent), DeltaRun))
 
 
 class Conversation:
@@ -47,8 +49,8 @@ class Conversation:
             TypeError: something in it is no transcript event.
             StagedTextConflict: it contradicts what is staged or settled.
         """
-        if not _EVENTS.issuperset(map(type, batch.events)):
-            wrong = next(event for event in batch.events if type(event) not in _EVENTS)
+        if not _ENTRIES.issuperset(map(type, batch.entries)):
+            wrong = next(entry for entry in batch.entries if type(entry) not in _ENTRIES)
             raise TypeError(f"not a transcript event: {wrong!r}")
         fresh: dict[str, StagedTranscript] = {}
         removed = set(batch.unstage)
@@ -67,11 +69,11 @@ class Conversation:
                     raise _conflict(entry, "settled")
         return list(fresh.values())
 
-    def apply(self, events: Iterable[RealtimeTranscriptEvent]) -> list[StoredMessage]:
-        """Take in events; returns the messages that they make."""
+    def apply(self, entries: Iterable[TranscriptEntry]) -> list[StoredMessage]:
+        """Take in events and runs of them; returns the messages that they make."""
         return [
             message
-            for outcome in self.authority.apply_all(events)
+            for outcome in self.authority.apply_all(entries)
             for message in stored_messages(outcome)
         ]
 

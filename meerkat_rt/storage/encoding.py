@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..model import codec
 from ..model.conversation import JSON, Message
+from ..model.delta_run import DeltaRun
 from ..model.transcript import (
     AppendRealtimeTranscript,
     AssistantTextDelta,
@@ -29,6 +30,8 @@ from ..transcript.increments import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from ..model.delta_run import TranscriptEntry
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -64,8 +67,8 @@ def is_intact(table: str, session_id: str, row: str, body: object, sum_: object)
 
 # ---------------------------------------------------------------- events
 
-# Nearly all events are deltas, and most follow another of the same text.  Such a run is one record:
-# what they share, then the ids, then the pieces.  Nothing of them is lost or joined.
+# Nearly all events are deltas.  A run of them is one record: what they share, then the ids, then
+# the pieces.  Nothing of them is lost or joined.
 _RUNS: dict[type, str] = {AssistantTextDelta: "display", AssistantTranscriptDelta: "spoken"}
 _RUN_TYPES = {
     tag: kind
@@ -73,29 +76,34 @@ _RUN_TYPES = {
 }
 
 
-def encode_events(events: Iterable[RealtimeTranscriptEvent]) -> list[JSON]:
-    """The records of events."""
+def encode_events(entries: Iterable[TranscriptEntry]) -> list[JSON]:
+    """The records of events, and of runs of them."""
     records: list[JSON] = []
     shared: tuple[JSON, ...] | None = None
     ids: list[str] = []
     pieces: list[str] = []
-    for event in events:
-        if isinstance(event, (AssistantTextDelta, AssistantTranscriptDelta)):
-            of_this = (
-                event.__class__,
-                event.item_id,
-                event.response_id,
-                event.content_index,
-                event.previous_item_id,
-            )
-            if of_this != shared:
-                shared, ids, pieces = of_this, [], []
-                records.append([_RUNS[event.__class__], *of_this[1:], ids, pieces])
-            ids.append(event.delta_id)
-            pieces.append(event.delta)
-        else:
-            shared = None
-            records.append(codec.encode(event))
+    for entry in entries:
+        match entry:
+            case DeltaRun(kind=kind, delta_ids=more_ids, deltas=more_pieces):
+                pass
+            case AssistantTextDelta() | AssistantTranscriptDelta():
+                kind, more_ids, more_pieces = entry.__class__, [entry.delta_id], [entry.delta]
+            case _:
+                shared = None
+                records.append(codec.encode(entry))
+                continue
+        of_this = (
+            kind,
+            entry.item_id,
+            entry.response_id,
+            entry.content_index,
+            entry.previous_item_id,
+        )
+        if of_this != shared:
+            shared, ids, pieces = of_this, [], []
+            records.append([_RUNS[kind], *of_this[1:], ids, pieces])
+        ids += more_ids
+        pieces += more_pieces
     return records
 
 

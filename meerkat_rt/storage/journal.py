@@ -125,10 +125,10 @@ class JournalWriter:
 
     def _take_in(self, batch: TranscriptBatch) -> None:
         # From here on the batch is the journal's, whatever becomes of the writing.
-        if not (batch.events or batch.history or batch.unstage):
+        if not (batch.entries or batch.history or batch.unstage):
             return
         # Whatever cannot be encoded is found before anything is taken in.
-        records = encode_events(batch.events)
+        records = encode_events(batch.entries)
         history = [StoredMessage(message) for message in batch.history]
         bodies = [encode_message(message) for message in history]
         journal = None
@@ -137,7 +137,7 @@ class JournalWriter:
         for response_id in named_responses(records):
             self._tracker.touch(response_id)
         try:
-            made = self._conversation.apply(batch.events)
+            made = self._conversation.apply(batch.entries)
             bodies += [encode_message(message) for message in made]
         except BaseException:
             self._closed = "a batch was taken in by half; the session has to be opened again"

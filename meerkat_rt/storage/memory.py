@@ -74,9 +74,9 @@ class MemoryJournal:
             raise JournalClosed(message="the journal has been closed")
         conversation = self._kept.conversation
         staged = conversation.check(batch)
-        if not (batch.history or batch.events or batch.unstage or staged):
+        if not (batch.history or batch.entries or batch.unstage or staged):
             return ()
-        made = (*map(StoredMessage, batch.history), *conversation.apply(batch.events))
+        made = (*map(StoredMessage, batch.history), *conversation.apply(batch.entries))
         conversation.unstage(batch)
         conversation.stage(staged)
         self._kept.messages += made

@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..model.conversation import StopReason
+from ..model.delta_run import DeltaRun
 from ..model.transcript import (
     AssistantTextDelta,
     AssistantTranscriptDelta,
@@ -56,6 +57,7 @@ from .step import Step, given_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ..model.delta_run import TranscriptEntry
     from ..model.transcript_state import RealtimeTranscriptState
 
 _ASSISTANT = RealtimeTranscriptRole.ASSISTANT
@@ -65,7 +67,6 @@ _SPOKEN = TranscriptLane.SPOKEN
 
 _NOTHING = RealtimeTranscriptApplyOutcome()
 
-_DELTAS = (AssistantTextDelta, AssistantTranscriptDelta)
 _LANES: dict[type, TranscriptLane] = {
     AssistantTextDelta: _DISPLAY,
     AssistantTranscriptDelta: _SPOKEN,
@@ -148,57 +149,73 @@ class TranscriptAuthority:
             return outcome
         return _NOTHING
 
-    def apply_all(
-        self, events: Iterable[RealtimeTranscriptEvent]
-    ) -> list[RealtimeTranscriptApplyOutcome]:
+    def apply_all(self, entries: Iterable[TranscriptEntry]) -> list[RealtimeTranscriptApplyOutcome]:
         """As `apply` for each, in order; returns the outcomes in which there is something.
+
+        A run is taken in at once where each of its deltas is but one more piece of text: a few
+        nanoseconds a delta.  It comes to what its events one by one come to.
 
         Raises TypeError at the first that is none of the nine; those before it have been taken in.
         """
         outcomes: list[RealtimeTranscriptApplyOutcome] = []
-        add_seen, seen = self._seen_delta_ids.add, self._seen_delta_ids
-        # What the last delta was about, if it was as simple as nearly all are, and its item: what
-        # comes next is about the same, and says so in the same strings.
-        kind = item_id = response_id = previous = index = item = None
-        event: Any
-        for event in events:
-            if not (
-                event.__class__ is kind
-                and event.item_id is item_id
-                and event.response_id is response_id
-                and event.previous_item_id is previous
-                and event.content_index == index
-            ):
-                item = self._simple(event)
+        seen, growing = self._seen_delta_ids, self._growing
+        entry: Any
+        for entry in entries:
+            kind = entry.__class__
+            if kind in _LANES:
+                item = growing(entry, kind)
                 if item is not None:
-                    kind, item_id, index = event.__class__, event.item_id, event.content_index
-                    response_id, previous = event.response_id, event.previous_item_id
-            if item is not None:
-                delta_id, delta = event.delta_id, event.delta
-                # Ids that differ in white space only take the other path.
-                if delta and delta_id not in seen and delta_id.strip():
-                    add_seen(delta_id)
-                    item.delta_ids.append(delta_id)
-                    item.tail.append(delta)
-                    continue
-            kind = None
-            outcome = self._apply(event)
+                    delta_id, delta = entry.delta_id, entry.delta
+                    # Ids that differ in white space only take the other path.
+                    if delta and delta_id not in seen and delta_id.strip():
+                        seen.add(delta_id)
+                        item.delta_ids.append(delta_id)
+                        item.tail.append(delta)
+                        continue
+            elif kind is DeltaRun:
+                self._take_run(entry, outcomes)
+                continue
+            outcome = self._apply(entry)
             if outcome is not _NOTHING:
                 outcomes.append(outcome)
         return outcomes
 
-    def _simple(self, event: RealtimeTranscriptEvent) -> Item | None:
-        """The item of a delta to which it is one more piece of text, on the lane that it has."""
-        if isinstance(event, _DELTAS):
-            item = self._waiting.get(event.item_id)
-            if (
-                item is not None
-                and item.fast_lane is _LANES[event.__class__]
-                and item.tail_index == event.content_index
-                and item.response_id == event.response_id
-                and event.previous_item_id in (None, item.previous)
-            ):
-                return item
+    def _take_run(self, run: DeltaRun, outcomes: list[RealtimeTranscriptApplyOutcome]) -> None:
+        if self._appended(run, run.delta_ids, run.deltas):
+            return
+        # The first delta of an item takes the long way, and those behind it may not have to.
+        first, *others = run
+        rest = self.apply_all((first,))
+        if not self._appended(run, run.delta_ids[1:], run.deltas[1:]):
+            rest += self.apply_all(others)
+        outcomes += rest
+
+    def _appended(self, run: DeltaRun, ids: list[str], deltas: list[str]) -> bool:
+        """Append deltas of a run to their item, if each is but one more piece of its text."""
+        item = self._growing(run, run.kind)
+        if item is None:
+            return False
+        # Blank ids and repeated ones take the other path, and so does a delta without text.
+        seen = self._seen_delta_ids
+        plain = all(deltas) and all(map(str.strip, ids)) and seen.isdisjoint(ids)
+        if not plain or len(set(ids)) != len(ids):
+            return False
+        seen.update(ids)
+        item.delta_ids += ids
+        item.tail += deltas
+        return True
+
+    def _growing(self, delta: DeltaRun | AssistantTextDelta, kind: type) -> Item | None:
+        """The item to which a delta is one more piece of text, on the lane that it has."""
+        item = self._waiting.get(delta.item_id)
+        if (
+            item is not None
+            and item.fast_lane is _LANES[kind]
+            and item.tail_index == delta.content_index
+            and item.response_id == delta.response_id
+            and delta.previous_item_id in (None, item.previous)
+        ):
+            return item
         return None
 
     def _apply(self, event: RealtimeTranscriptEvent) -> RealtimeTranscriptApplyOutcome:

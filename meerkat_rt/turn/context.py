@@ -14,8 +14,9 @@ from .effects import Send, SettleCommand
 from .ports import ProviderCommand
 
 if TYPE_CHECKING:
+    from ..model.delta_run import TranscriptEntry
     from ..model.events import RealtimeSessionEvent
-    from ..model.transcript import ItemObserved, ItemSkipped, RealtimeTranscriptEvent
+    from ..model.transcript import ItemObserved, ItemSkipped
     from .effects import Effect, MachineSettings
 
 
@@ -76,7 +77,7 @@ class Context:
         self.settings = settings
         self.deadlines = Deadlines()
         self.events: list[RealtimeSessionEvent] = []
-        self.transcript: list[RealtimeTranscriptEvent] = []
+        self.transcript: list[TranscriptEntry] = []
         self.effects: list[Effect] = []
         self.linked = True
         self.away = False  # not linked, and another connection is to come

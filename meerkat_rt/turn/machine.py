@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ..model.conversation import ToolResult
+    from ..model.delta_run import TranscriptEntry
     from ..model.events import RealtimeSessionEvent
-    from ..model.transcript import RealtimeTranscriptEvent
     from .crossing import Terms
     from .effects import Effect, MachineSettings, ToolSpec
     from .ports import ProviderEvent
@@ -87,7 +87,7 @@ class SessionMachine:
 
     def drain(
         self,
-    ) -> tuple[list[RealtimeSessionEvent], list[RealtimeTranscriptEvent], Sequence[Effect]]:
+    ) -> tuple[list[RealtimeSessionEvent], list[TranscriptEntry], Sequence[Effect]]:
         """Everything said since the last time.  The lists are the caller's."""
         ctx = self._ctx
         taken = ctx.events, ctx.transcript, ctx.effects or _NOTHING

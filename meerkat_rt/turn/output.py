@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.conversation import StopReason, Usage
+from ..model.delta_run import DeltaRun
 from ..model.events import (
     AssistantTranscriptFinal,
     OutputAudioChunk,
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 _audio_chunk = unchecked(OutputAudioChunk)
 _spoken_delta = unchecked(OutputAudioTranscriptDeltaForItem)
 _written_delta = unchecked(OutputTextDeltaForItem)
-_spoken_words = unchecked(AssistantTranscriptDelta)
-_written_words = unchecked(AssistantTextDelta)
 
 _ACTIVE = ResponsePhase.ACTIVE
 
@@ -74,8 +73,10 @@ class OutputSide:
         "_hearing",
         "_items",
         "_slot",
+        "_spoken",
         "_tools",
         "_writing",
+        "_written",
         "usage",
     )
 
@@ -97,12 +98,19 @@ class OutputSide:
         # response; the item, index, pieces and response of a written one.
         self._current: tuple[Part, Response] = _NO_PART
         self._writing: tuple[str, int, list[str], Response] = _NO_TEXT
+        # What the transcript has been told of it since the last drain, if that is all it has been.
+        self._spoken: DeltaRun | None = None
+        self._written: DeltaRun | None = None
         self.configure()
 
     def configure(self) -> None:
         """Take the rules from the settings, at first and when another connection has others."""
         self._format = self._ctx.settings.output_format
         self._frame = self._format.frame_bytes
+
+    def end_runs(self) -> None:
+        """Let the next delta begin a run of its own, for who looks at what each input comes to."""
+        self._spoken = self._written = None
 
     # ---------------------------------------------------------------- responses begin
 
@@ -209,12 +217,24 @@ class OutputSide:
         ctx = self._ctx
         ctx.events.append(_spoken_delta(response_id, event_id, item_id, previous, index, delta))
         if response.in_conversation:
+            run, transcript = self._spoken, ctx.transcript
+            if delta and transcript and transcript[-1] is run and run.previous_item_id == previous:
+                run.delta_ids.append(event_id)
+                run.deltas.append(delta)
+                return
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                ctx.transcript.append(
-                    _spoken_words(response_id, event_id, item_id, previous, index, delta)
+                self._spoken = DeltaRun(
+                    AssistantTranscriptDelta,
+                    response_id=response_id,
+                    item_id=item_id,
+                    previous_item_id=previous,
+                    content_index=index,
+                    delta_ids=[event_id],
+                    deltas=[delta],
                 )
+                transcript.append(self._spoken)
 
     def transcript_done(self, event: TranscriptDone, now: float) -> None:
         """The text of speech, for good.  What its deltas lacked comes first, as one more."""
@@ -276,18 +296,31 @@ class OutputSide:
             response, item_id, index = spoken, event.item_id, event.content_index
             written = response.written.setdefault((item_id, index), [])
             self._writing = item_id, index, written, response
+            self._written = None
         event_id, delta = event.event_id, event.delta
         written.append(delta)
         previous = self._items.previous(item_id)
         ctx = self._ctx
         ctx.events.append(_written_delta(response.id, event_id, item_id, previous, index, delta))
         if response.in_conversation:
+            run, transcript = self._written, ctx.transcript
+            if delta and transcript and transcript[-1] is run and run.previous_item_id == previous:
+                run.delta_ids.append(event_id)
+                run.deltas.append(delta)
+                return
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                ctx.transcript.append(
-                    _written_words(response.id, event_id, item_id, previous, index, delta)
+                self._written = DeltaRun(
+                    AssistantTextDelta,
+                    response_id=response.id,
+                    item_id=item_id,
+                    previous_item_id=previous,
+                    content_index=index,
+                    delta_ids=[event_id],
+                    deltas=[delta],
                 )
+                transcript.append(self._written)
 
     def text_done(self, event: TextDone, now: float) -> None:
         """The written text of a part, for good: what its deltas lacked comes as one more."""
@@ -313,6 +346,7 @@ class OutputSide:
         key = (event.item_id, event.content_index)
         part = response.parts.get(key) or self._new_part(response, *key)
         self._current = part, response
+        self._spoken = None
         return self._current
 
     def _new_part(self, response: Response, item_id: str, content_index: int) -> Part:
@@ -445,6 +479,7 @@ class OutputSide:
                 self._hearing.announce(response)
         response.fire(ResponseTrigger.TERMINAL)
         self._current, self._writing = _NO_PART, _NO_TEXT  # which would keep it alive
+        self.end_runs()
         self._ctx.answered = self._ctx.given
         self._ctx.deadlines.cancel(("cancel", response.id))
         self._ctx.events.append(

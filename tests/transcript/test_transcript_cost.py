@@ -8,7 +8,19 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from transcript.transcript_kit import Log, done, final, intr, obs, skip, spoken, text, trunc, user
+from transcript.transcript_kit import (
+    Log,
+    done,
+    final,
+    intr,
+    obs,
+    run_of,
+    skip,
+    spoken,
+    text,
+    trunc,
+    user,
+)
 
 from meerkat_rt import transcript
 from meerkat_rt.transcript import TranscriptAuthority
@@ -182,10 +194,27 @@ def test_one_more_delta_is_a_short_path():
     first, *more = [spoken("r", f"d{n}", "a", "u", "word ") for n in range(101)]
     authority.apply(first)
     cost = counted(lambda: authority.apply_all(more)) / 100
-    assert cost < 90  # the other path takes several times that
+    assert cost < 100  # the other path takes four times that
     assert authority.apply(spoken("r", "last", "a", "u", "x")) is authority.apply(
         spoken("r", "very last", "a", "u", "x")
     )
+
+
+def test_a_run_of_deltas_costs_next_to_nothing_each():
+    first, *more = [spoken("r", f"d{n}", "a", "u", "word ") for n in range(1001)]
+    at_once, one_by_one = TranscriptAuthority(), TranscriptAuthority()
+    for authority in (at_once, one_by_one):
+        authority.apply(first)
+    cost = counted(lambda: at_once.apply_all([run_of(more)])) / 1000
+    one_by_one.apply_all(more)
+    assert cost < 1
+    assert at_once.state == one_by_one.state
+
+
+def test_a_run_that_begins_an_item_is_slow_for_its_first_delta_alone():
+    deltas = [spoken("r", f"d{n}", "a", None, "word ") for n in range(1000)]
+    authority = watched()
+    assert counted(lambda: authority.apply_all([run_of(deltas)])) < 1200
 
 
 # ---------------------------------------------------------------- memory

@@ -8,7 +8,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from transcript.naive_authority import NaiveAuthority
-from transcript.transcript_kit import done, final, intr, obs, skip, spoken, text, trunc, user
+from transcript.transcript_kit import (
+    done,
+    final,
+    intr,
+    obs,
+    run_of,
+    skip,
+    spoken,
+    text,
+    trunc,
+    user,
+)
 
 from meerkat_rt.model.conversation import AssistantMessage, Usage
 from meerkat_rt.transcript import (
@@ -94,6 +105,19 @@ class AnyStream(RuleBasedStateMachine):
         for d in ds:
             self.apply(make(r, d, item, prev, d))
 
+    @rule(
+        make=st.sampled_from([text, spoken]),
+        r=RESPONSES,
+        ds=st.lists(DELTA_IDS, min_size=1, max_size=4),
+        item=ITEMS,
+        prev=PREVIOUS,
+        said=st.lists(TEXTS, min_size=4, max_size=4),
+        index=INDEXES,
+    )
+    def run_of_deltas(self, make, r, ds, item, prev, said, index):
+        deltas = [make(r, d, item, prev, more, index) for d, more in zip(ds, said, strict=False)]
+        self.apply(*deltas, entry=run_of(deltas))
+
     @rule(make=st.sampled_from([final, trunc]), r=RESPONSES, item=ITEMS, said=TEXTS, index=INDEXES)
     def replaced(self, make, r, item, said, index):
         self.apply(make(r, item, said, index))
@@ -116,19 +140,25 @@ class AnyStream(RuleBasedStateMachine):
         self.authority = TranscriptAuthority(read, keep_heard_prefix=self.keep)
         assert self.authority.state == state
 
-    def apply(self, event):
+    def apply(self, *events, entry=None):
         before = {item.item_id: item for item in self.authority.blocked}
         had_text = {i: s for i, s in self.authority.state.items.items() if s.content_segments}
-        outcome = self.authority.apply(event)
-        entries = [flat(entry) for entry in outcome.materialized_messages]
-        assert entries == [without_empty_usage(entry) for entry in self.naive.apply(event)]
-        assert bool(outcome.messages) == bool(entries)
-        assert messages_of(entries) == [
-            [block.text for block in message.blocks]
-            if isinstance(message, AssistantMessage)
-            else message.text_content()
-            for message in outcome.messages
-        ]
+        if entry is None:
+            outcomes = [self.authority.apply(event) for event in events]
+        else:
+            outcomes = self.authority.apply_all([entry])
+        entries = [flat(each) for outcome in outcomes for each in outcome.materialized_messages]
+        expected = [each for event in events for each in self.naive.apply(event)]
+        assert entries == [without_empty_usage(each) for each in expected]
+        for outcome in outcomes:
+            made = [flat(each) for each in outcome.materialized_messages]
+            assert bool(outcome.messages) == bool(made)
+            assert messages_of(made) == [
+                [block.text for block in message.blocks]
+                if isinstance(message, AssistantMessage)
+                else message.text_content()
+                for message in outcome.messages
+            ]
         state = self.authority.state
         assert before.keys() - state.items.keys() == set()
         for item_id, item in had_text.items():

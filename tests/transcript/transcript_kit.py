@@ -13,6 +13,7 @@ from meerkat_rt.model.conversation import (
     Usage,
     UserMessage,
 )
+from meerkat_rt.model.delta_run import DeltaRun
 from meerkat_rt.transcript import (
     AssistantTextDelta,
     AssistantTranscriptDelta,
@@ -61,6 +62,20 @@ def text(response, delta_id, item, prev, delta, index=0, kind=AssistantTextDelta
 
 def spoken(response, delta_id, item, prev, delta, index=0):
     return text(response, delta_id, item, prev, delta, index, kind=AssistantTranscriptDelta)
+
+
+def run_of(deltas):
+    """Deltas of one text as one entry."""
+    first = deltas[0]
+    return DeltaRun(
+        type(first),
+        response_id=first.response_id,
+        item_id=first.item_id,
+        previous_item_id=first.previous_item_id,
+        content_index=first.content_index,
+        delta_ids=[each.delta_id for each in deltas],
+        deltas=[each.delta for each in deltas],
+    )
 
 
 def final(response, item, whole, index=0):

@@ -8,6 +8,7 @@ import attrs
 
 from meerkat_rt.model import events as ev
 from meerkat_rt.model.conversation import ToolResult, Usage
+from meerkat_rt.model.delta_run import one_by_one
 from meerkat_rt.model.media import (
     RealtimeAudioFormat,
     RealtimeCapabilities,
@@ -68,9 +69,10 @@ class Hand:
         """Collect what was said; returns the new events."""
         events, transcript, effects = self.machine.drain()
         self.events += events
-        self.transcript += transcript
+        told = list(one_by_one(transcript))
+        self.transcript += told
         self.effects += effects
-        for event in transcript:
+        for event in told:
             outcome = self.authority.apply(event)
             self.messages += outcome.messages
             self.history += [(m.item_id, m.text) for m in outcome.materialized_messages]
