@@ -51,7 +51,8 @@ class EventLane:
 
     Invariants: `_audio` holds, oldest first, exactly the places of the queue whose event is a
     chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones;
-    `_holes` counts the places of the queue that hold nothing any more.
+    `_holes` counts the places of the queue that hold nothing any more, `_gap` is the one that holds
+    a `MediaGap`.
     """
 
     def __init__(
@@ -71,7 +72,6 @@ class EventLane:
         self._audio_bytes = 0
         self._dead_bytes = 0
         self._holes = 0
-        self._control = 0  # events that are neither audio nor gaps
         self._gap: _Audio | None = None
         self._reader: trio.lowlevel.Task | None = None  # asleep until something comes
         self._busy = False
@@ -86,8 +86,9 @@ class EventLane:
 
     @property
     def waiting(self) -> int:
-        """Control events that have not been read."""
-        return self._control
+        """Control events that have not been read: what is neither audio nor its gap."""
+        places = len(self._audio) + self._holes + (self._gap is not None)
+        return len(self._queue) - places
 
     @property
     def left_unread(self) -> bool:
@@ -106,16 +107,13 @@ class EventLane:
 
         Returns whether more control events wait now than an application that reads lets pile up.
         """
-        control = 0
         for event in events:
             if type(event) is OutputAudioChunk:
                 self._put_audio(event)
             else:
                 self._queue.append(event)
-                control += 1
-        self._control += control
         self._wake()
-        return self._control > self._limits.waiting_events
+        return self.waiting > self._limits.waiting_events
 
     def _put_audio(self, event: OutputAudioChunk) -> None:
         size = len(event.chunk.data)
@@ -229,7 +227,6 @@ class EventLane:
             await trio.lowlevel.checkpoint_if_cancelled()
             entry = self._queue.popleft()
             if type(entry) is not _Audio:
-                self._control -= 1
                 self._since_yield += 1
                 return entry
             if (event := self._taken(entry)) is not None:
@@ -247,7 +244,6 @@ class EventLane:
                 if self._queue:
                     entry = self._queue.popleft()
                     if type(entry) is not _Audio:
-                        self._control -= 1
                         return entry
                     if (event := self._taken(entry)) is not None:
                         return event

@@ -209,28 +209,28 @@ class OutputSide:
             part, response = self._find_part(event, now)
         if part.cut:
             return
-        # The part's own ids: whoever compares them, or looks them up, has it easier.
-        response_id, item_id, index = part.response_id, part.item_id, part.content_index
+        item_id = part.item_id  # its own: whoever compares ids, or looks them up, has it easier
         event_id, delta = event.event_id, event.delta
         part.deltas.append(delta)
         previous = self._items.previous(item_id)
         ctx = self._ctx
-        ctx.events.append(_spoken_delta(response_id, event_id, item_id, previous, index, delta))
-        if response.in_conversation:
-            run, transcript = self._spoken, ctx.transcript
-            if delta and transcript and transcript[-1] is run and run.previous_item_id == previous:
-                run.delta_ids.append(event_id)
-                run.deltas.append(delta)
-                return
+        ctx.events.append(
+            _spoken_delta(part.response_id, event_id, item_id, previous, part.content_index, delta)
+        )
+        run, transcript = self._spoken, ctx.transcript
+        if transcript and transcript[-1] is run and run.previous_item_id == previous and delta:
+            run.delta_ids.append(event_id)
+            run.deltas.append(delta)
+        elif response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
                 self._spoken = DeltaRun(
                     AssistantTranscriptDelta,
-                    response_id=response_id,
+                    response_id=part.response_id,
                     item_id=item_id,
                     previous_item_id=previous,
-                    content_index=index,
+                    content_index=part.content_index,
                     delta_ids=[event_id],
                     deltas=[delta],
                 )
@@ -302,12 +302,11 @@ class OutputSide:
         previous = self._items.previous(item_id)
         ctx = self._ctx
         ctx.events.append(_written_delta(response.id, event_id, item_id, previous, index, delta))
-        if response.in_conversation:
-            run, transcript = self._written, ctx.transcript
-            if delta and transcript and transcript[-1] is run and run.previous_item_id == previous:
-                run.delta_ids.append(event_id)
-                run.deltas.append(delta)
-                return
+        run, transcript = self._written, ctx.transcript
+        if transcript and transcript[-1] is run and run.previous_item_id == previous and delta:
+            run.delta_ids.append(event_id)
+            run.deltas.append(delta)
+        elif response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
