@@ -20,6 +20,7 @@ class DeltaRun:
     """
 
     __slots__ = (
+        "_plain",
         "content_index",
         "delta_ids",
         "deltas",
@@ -47,6 +48,20 @@ class DeltaRun:
         self.content_index = content_index
         self.delta_ids = delta_ids
         self.deltas = deltas
+        self._plain: bool | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether every delta has text, and an id of its own that is not blank.
+
+        Found out once, by the first who asks; nothing is added afterwards.
+        """
+        if self._plain is None:
+            ids = self.delta_ids
+            self._plain = (
+                all(self.deltas) and all(map(str.strip, ids)) and len(set(ids)) == len(ids)
+            )
+        return self._plain
 
     def __len__(self) -> int:
         return len(self.deltas)

@@ -184,21 +184,18 @@ class TranscriptAuthority:
         if self._appended(run, run.delta_ids, run.deltas):
             return
         # The first delta of an item takes the long way, and those behind it may not have to.
-        first, *others = run
-        rest = self.apply_all((first,))
+        one_by_one = iter(run)
+        outcomes += self.apply_all((next(one_by_one),))
         if not self._appended(run, run.delta_ids[1:], run.deltas[1:]):
-            rest += self.apply_all(others)
-        outcomes += rest
+            outcomes += self.apply_all(one_by_one)
 
     def _appended(self, run: DeltaRun, ids: list[str], deltas: list[str]) -> bool:
         """Append deltas of a run to their item, if each is but one more piece of its text."""
         item = self._growing(run, run.kind)
         if item is None:
             return False
-        # Blank ids and repeated ones take the other path, and so does a delta without text.
         seen = self._seen_delta_ids
-        plain = all(deltas) and all(map(str.strip, ids)) and seen.isdisjoint(ids)
-        if not plain or len(set(ids)) != len(ids):
+        if not (run.plain and seen.isdisjoint(ids)):
             return False
         seen.update(ids)
         item.delta_ids += ids
