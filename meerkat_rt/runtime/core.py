@@ -37,7 +37,7 @@ from ..turn.effects import (
 )
 from ..turn.machine import SessionMachine
 from ..turn.ports import CommandRefused, ErrorMeaning
-from .effects import EFFECTS
+from .effects import EFFECTS, without_flushed
 from .errors import ConsumerTooSlow, SessionClosedError, WorkerLost
 from .event_lane import EventLane
 from .handover import drop_link
@@ -179,6 +179,7 @@ class SessionCore:
         if effects:
             for effect in effects:
                 EFFECTS[type(effect)](self, effect)
+            events = without_flushed(events, effects)
         if transcript:
             outcomes = self.authority.apply_all(transcript)
             if outcomes:

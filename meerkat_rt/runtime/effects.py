@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ..model.events import ClosedBy, CloseReason
+from ..model.events import ClosedBy, CloseReason, OutputAudioChunk
 from ..turn.effects import (
     CancelTool,
     EndSession,
@@ -26,8 +26,10 @@ from ..turn.effects import (
 from .errors import TransportStalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from ..model.events import RealtimeSessionEvent
+    from ..turn.effects import Effect
     from .core import SessionCore
 
 
@@ -50,6 +52,23 @@ def _cancel_tool(core: SessionCore, effect: CancelTool) -> None:
 
 def _flush_output(core: SessionCore, effect: FlushOutput) -> None:
     core.events.flush(effect.response_id)
+
+
+def without_flushed(
+    events: list[RealtimeSessionEvent], effects: Iterable[Effect]
+) -> list[RealtimeSessionEvent]:
+    """The events of a step without the audio that the step itself has made dead.
+
+    It came in the same read as what cut its response off, and is not in the lane yet.
+    """
+    flushed = {effect.response_id for effect in effects if isinstance(effect, FlushOutput)}
+    if not flushed:
+        return events
+    return [
+        event
+        for event in events
+        if not (isinstance(event, OutputAudioChunk) and event.response_id in flushed)
+    ]
 
 
 def _flush_input(core: SessionCore, _effect: FlushInput) -> None:

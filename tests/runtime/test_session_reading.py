@@ -163,6 +163,25 @@ async def test_a_barge_in_is_handled_while_nobody_reads_and_flushes_what_is_dead
     ]
 
 
+async def test_audio_that_comes_in_one_read_with_the_barge_in_is_dead_too(autojump_clock) -> None:
+    async def script(peer) -> None:
+        response = await peer.response()
+        message = await response.message("audio")
+        peer.socket.cork()
+        await message.speak("Nobody hears this", ms=500)
+        item = await peer.speech_started()
+        await peer.socket.uncork()
+        await response.cancelled(message, reason="turn_detected")
+        await peer.speech_stopped(item)
+        await peer.linger()
+
+    async with meeting(script) as m:
+        read = await take(m.session, events.Interrupted)
+        assert m.core.events.audio_bytes == 0
+        read += await take(m.session, events.TurnCompleted)
+    assert not of(read, events.OutputAudioChunk)
+
+
 async def test_unread_audio_is_bounded_with_a_gap_in_its_place_and_is_not_heard(
     autojump_clock,
 ) -> None:
