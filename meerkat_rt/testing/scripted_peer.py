@@ -394,10 +394,7 @@ async def played(
                     raise ScriptUnfinished(f"the script has not ended: it is {_doing(nursery)}")
             finally:
                 nursery.cancel_scope.cancel("the test is over")
-                # Shielded, or the cancellation would replace the block's own error here.  Forceful
-                # closing waits for nothing.
-                with trio.CancelScope(shield=True):
-                    await trio.aclose_forcefully(peer.socket.stream)
+                await _cut(peer.socket.stream)
     except BaseExceptionGroup as group:
         # The nursery is this function's own business: a lone error leaves it as it was raised.
         if len(group.exceptions) != 1:
@@ -413,6 +410,16 @@ async def played(
         if watch is not None:
             with contextlib.suppress(KeyError):  # Trio drops an instrument that has failed
                 trio.lowlevel.remove_instrument(watch)
+
+
+async def _cut(stream: trio.abc.Stream) -> None:
+    """Close it at once; not a checkpoint on an in-memory wire."""
+    if isinstance(stream, WireStream):
+        stream.close()
+        return
+    # Shielded, or the cancellation would replace the block's own error.  Waits for nothing.
+    with trio.CancelScope(shield=True):
+        await trio.aclose_forcefully(stream)
 
 
 def _doing(nursery: trio.Nursery) -> str:

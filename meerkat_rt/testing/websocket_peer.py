@@ -97,9 +97,12 @@ class WebSocketPeer:
     async def _read_once(self) -> bool:
         if not self._hearing.is_set():
             await self._hearing.wait()
-        data = None
-        with trio.CancelScope() as self._read_scope:
-            data = await self.stream.receive_some(_READ_SIZE)
+        data: bytes | bytearray | None = None
+        if isinstance(self.stream, WireStream):
+            data = await self.stream.receive_some(_READ_SIZE)  # it stops reading by itself
+        else:
+            with trio.CancelScope() as self._read_scope:
+                data = await self.stream.receive_some(_READ_SIZE)
         if data is None:
             return True  # told to stop reading
         if data:

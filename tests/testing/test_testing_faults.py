@@ -27,15 +27,23 @@ SENT = ["first", "second", "third", "fourth"]
 
 
 async def sent_through(
-    *arm: Any, frames: list[str] = SENT, then: Any = None, reads: list[int] | None = None
+    *arm: Any,
+    frames: list[str] = SENT,
+    then: Any = None,
+    reads: list[int] | None = None,
+    pause: float = 0.0,
 ) -> list[tuple[float, str]]:
-    """What a client gets, with times, of frames that a peer with armed faults sends."""
+    """What a client gets, with times, of frames that a peer with armed faults sends.
+
+    `pause`: seconds before each, in which the client reads what there is.
+    """
 
     async def script(peer: OpenAIPeer) -> None:
         for each in arm:
             each(peer.faults)
         await peer.accept()
         for kind in frames:
+            await trio.sleep(pause)
             await peer.send({"type": kind})
         if then is not None:
             await then(peer)
@@ -104,9 +112,9 @@ async def test_a_delay_holds_up_what_is_behind_too(autojump_clock: Any) -> None:
 
 async def test_coalesced_frames_come_in_one_read(autojump_clock: Any) -> None:
     apart: list[int] = []
-    await sent_through(reads=apart)
+    await sent_through(reads=apart, pause=1)
     reads: list[int] = []
-    got = await sent_through(lambda f: f.coalesce(3, "second"), reads=reads)
+    got = await sent_through(lambda f: f.coalesce(3, "second"), reads=reads, pause=1)
     assert kinds(got) == SENT
     assert sum(reads) == sum(apart)
     assert reads[-1] == sum(apart[-3:])
