@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, final
 
 from .transcript import AssistantTextDelta, AssistantTranscriptDelta, RealtimeTranscriptEvent
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+@final
 class DeltaRun:
     """Deltas of one piece of text that followed each other, as one entry.
 
@@ -49,6 +50,19 @@ class DeltaRun:
         self.delta_ids = delta_ids
         self.deltas = deltas
         self._plain: bool | None = None
+
+    @classmethod
+    def of(cls, delta: AssistantTextDelta | AssistantTranscriptDelta) -> DeltaRun:
+        """A run that is as yet this delta alone."""
+        return cls(
+            delta.__class__,
+            response_id=delta.response_id,
+            item_id=delta.item_id,
+            previous_item_id=delta.previous_item_id,
+            content_index=delta.content_index,
+            delta_ids=[delta.delta_id],
+            deltas=[delta.delta],
+        )
 
     @property
     def plain(self) -> bool:

@@ -113,7 +113,8 @@ class EventLane:
             else:
                 self._queue.append(event)
         self._wake()
-        return self.waiting > self._limits.waiting_events
+        most = self._limits.waiting_events
+        return len(self._queue) > most and self.waiting > most
 
     def _put_audio(self, event: OutputAudioChunk) -> None:
         size = len(event.chunk.data)

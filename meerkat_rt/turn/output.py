@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 _audio_chunk = unchecked(OutputAudioChunk)
 _spoken_delta = unchecked(OutputAudioTranscriptDeltaForItem)
 _written_delta = unchecked(OutputTextDeltaForItem)
+_spoken_words = unchecked(AssistantTranscriptDelta)
+_written_words = unchecked(AssistantTextDelta)
 
 _ACTIVE = ResponsePhase.ACTIVE
 
@@ -98,9 +100,9 @@ class OutputSide:
         # response; the item, index, pieces and response of a written one.
         self._current: tuple[Part, Response] = _NO_PART
         self._writing: tuple[str, int, list[str], Response] = _NO_TEXT
-        # What the transcript has been told of it since the last drain, if that is all it has been.
-        self._spoken: DeltaRun | None = None
-        self._written: DeltaRun | None = None
+        # What the transcript was told of it last.  If nothing came since, the next delta joins it.
+        self._spoken: AssistantTranscriptDelta | DeltaRun | None = None
+        self._written: AssistantTextDelta | DeltaRun | None = None
         self.configure()
 
     def configure(self) -> None:
@@ -217,22 +219,18 @@ class OutputSide:
         ctx.events.append(
             _spoken_delta(part.response_id, event_id, item_id, previous, part.content_index, delta)
         )
-        run, transcript = self._spoken, ctx.transcript
-        if transcript and transcript[-1] is run and run.previous_item_id == previous and delta:
-            run.delta_ids.append(event_id)
-            run.deltas.append(delta)
+        last, transcript = self._spoken, ctx.transcript
+        if transcript and transcript[-1] is last and last.previous_item_id == previous and delta:
+            if type(last) is not DeltaRun:  # of a paced answer each stays alone
+                last = transcript[-1] = self._spoken = DeltaRun.of(last)
+            last.delta_ids.append(event_id)
+            last.deltas.append(delta)
         elif response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                self._spoken = DeltaRun(
-                    AssistantTranscriptDelta,
-                    response_id=part.response_id,
-                    item_id=item_id,
-                    previous_item_id=previous,
-                    content_index=part.content_index,
-                    delta_ids=[event_id],
-                    deltas=[delta],
+                self._spoken = _spoken_words(
+                    part.response_id, event_id, item_id, previous, part.content_index, delta
                 )
                 transcript.append(self._spoken)
 
@@ -302,22 +300,18 @@ class OutputSide:
         previous = self._items.previous(item_id)
         ctx = self._ctx
         ctx.events.append(_written_delta(response.id, event_id, item_id, previous, index, delta))
-        run, transcript = self._written, ctx.transcript
-        if transcript and transcript[-1] is run and run.previous_item_id == previous and delta:
-            run.delta_ids.append(event_id)
-            run.deltas.append(delta)
+        last, transcript = self._written, ctx.transcript
+        if transcript and transcript[-1] is last and last.previous_item_id == previous and delta:
+            if type(last) is not DeltaRun:  # of a paced answer each stays alone
+                last = transcript[-1] = self._written = DeltaRun.of(last)
+            last.delta_ids.append(event_id)
+            last.deltas.append(delta)
         elif response.in_conversation:
             item = response.items.get(item_id) or self._output_item(response, item_id)
             if delta:
                 item.text = True
-                self._written = DeltaRun(
-                    AssistantTextDelta,
-                    response_id=response.id,
-                    item_id=item_id,
-                    previous_item_id=previous,
-                    content_index=index,
-                    delta_ids=[event_id],
-                    deltas=[delta],
+                self._written = _written_words(
+                    response.id, event_id, item_id, previous, index, delta
                 )
                 transcript.append(self._written)
 
