@@ -151,8 +151,11 @@ def verdict(targets: list[Target]) -> tuple[str, int]:
     """The last line, and the exit status: 0 all hold, 1 some do not, 2 some cannot be told."""
     missed = [target.measure for target in targets if target.holds is False]
     unknown = [target.measure for target in targets if target.holds is None]
-    if missed:
-        return f"{len(missed)} of {len(targets)} targets are missed: {'; '.join(missed)}", 1
-    if unknown:
-        return f"{len(unknown)} of {len(targets)} targets cannot be told: {'; '.join(unknown)}", 2
-    return f"all {len(targets)} targets hold", 0
+    said = [
+        f"{len(measures)} of {len(targets)} targets {what}: {'; '.join(measures)}"
+        for what, measures in (("are missed", missed), ("cannot be told", unknown))
+        if measures
+    ]
+    if not said:
+        return f"all {len(targets)} targets hold", 0
+    return ". ".join(said), 1 if missed else 2

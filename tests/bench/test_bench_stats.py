@@ -109,4 +109,7 @@ def test_last_line_and_exit_status() -> None:
     line, status = verdict([target("a", True), target("b", None)])
     assert (line, status) == ("1 of 2 targets cannot be told: b", 2)
     line, status = verdict([target("a", False), target("b", None)])
+    assert line == "1 of 2 targets are missed: a. 1 of 2 targets cannot be told: b"
+    assert status == 1
+    line, status = verdict([target("a", False), target("b", True)])
     assert (line, status) == ("1 of 2 targets are missed: a", 1)

@@ -70,7 +70,7 @@ class Amount:
 
 AMOUNTS: dict[Level, Amount] = {
     "quick": Amount(
-        points=15,
+        points=25,
         others=1,
         pairs=1,
         repeat=1,
