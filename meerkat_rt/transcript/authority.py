@@ -152,8 +152,8 @@ class TranscriptAuthority:
     def apply_all(self, entries: Iterable[TranscriptEntry]) -> list[RealtimeTranscriptApplyOutcome]:
         """As `apply` for each, in order; returns the outcomes in which there is something.
 
-        A run is taken in at once where each of its deltas is but one more piece of text: a few
-        nanoseconds a delta.  It comes to what its events one by one come to.
+        A run is taken in at once where each of its deltas is but one more piece of text.  It comes
+        to what its events one by one come to.
 
         Raises TypeError at the first that is none of the nine; those before it have been taken in.
         """
