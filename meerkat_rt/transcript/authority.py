@@ -158,13 +158,13 @@ class TranscriptAuthority:
         Raises TypeError at the first that is none of the nine; those before it have been taken in.
         """
         outcomes: list[RealtimeTranscriptApplyOutcome] = []
-        seen, growing = self._seen_delta_ids, self._growing
+        seen, waiting = self._seen_delta_ids, self._waiting.get
         entry: Any
         for entry in entries:
             kind = entry.__class__
             if kind in _LANES:
-                item = growing(entry, kind)
-                if item is not None:
+                item = waiting(entry.item_id)
+                if item is not None and item.grows_by(entry, _LANES[kind]):
                     delta_id, delta = entry.delta_id, entry.delta
                     # Ids that differ in white space only take the other path.
                     if delta and delta_id not in seen and delta_id.strip():
@@ -191,29 +191,15 @@ class TranscriptAuthority:
 
     def _appended(self, run: DeltaRun, ids: list[str], deltas: list[str]) -> bool:
         """Append deltas of a run to their item, if each is but one more piece of its text."""
-        item = self._growing(run, run.kind)
-        if item is None:
+        item, seen = self._waiting.get(run.item_id), self._seen_delta_ids
+        if item is None or not item.grows_by(run, _LANES[run.kind]):
             return False
-        seen = self._seen_delta_ids
         if not (run.plain and seen.isdisjoint(ids)):
             return False
         seen.update(ids)
         item.delta_ids += ids
         item.tail += deltas
         return True
-
-    def _growing(self, delta: DeltaRun | AssistantTextDelta, kind: type) -> Item | None:
-        """The item to which a delta is one more piece of text, on the lane that it has."""
-        item = self._waiting.get(delta.item_id)
-        if (
-            item is not None
-            and item.fast_lane is _LANES[kind]
-            and item.tail_index == delta.content_index
-            and item.response_id == delta.response_id
-            and delta.previous_item_id in (None, item.previous)
-        ):
-            return item
-        return None
 
     def _apply(self, event: RealtimeTranscriptEvent) -> RealtimeTranscriptApplyOutcome:
         try:

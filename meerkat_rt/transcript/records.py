@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import cache
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import attrs
 
 from ..model.conversation import StopReason, Usage
 from ..model.transcript import RealtimeTranscriptRole, TranscriptLane
+
+if TYPE_CHECKING:
+    from ..model.delta_run import DeltaRun
+    from ..model.transcript import AssistantTextDelta, AssistantTranscriptDelta
 
 
 def text_digest(text: str) -> str:
@@ -64,6 +69,17 @@ class Item:
         self.tail.append(text)
         self.tail_index = index
         self.fast_lane = None if self.response is None else self.lane
+
+    def grows_by(
+        self, delta: AssistantTextDelta | AssistantTranscriptDelta | DeltaRun, lane: TranscriptLane
+    ) -> bool:
+        """Whether a delta on `lane` is but one more piece of the text at `tail`."""
+        return (
+            self.fast_lane is lane
+            and self.tail_index == delta.content_index
+            and self.response_id == delta.response_id
+            and (delta.previous_item_id == self.previous or delta.previous_item_id is None)
+        )
 
     def replace(self, index: int, text: str) -> None:
         """Set the text of a segment; empty text removes the segment."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from transcript.transcript_kit import run_of
 
-from meerkat_rt.model.delta_run import DeltaRun, one_by_one
+from meerkat_rt.model.delta_run import one_by_one
 from meerkat_rt.model.transcript import AssistantTextDelta, AssistantTranscriptDelta, ItemSkipped
 from meerkat_rt.runtime.ports import TranscriptBatch
 from meerkat_rt.storage.encoding import decode_events, encode_events
@@ -27,16 +28,7 @@ def deltas(kind, *pieces, item="item_1", previous="item_0"):
 
 
 def run(kind, *pieces, item="item_1", previous="item_0"):
-    events = deltas(kind, *pieces, item=item, previous=previous)
-    return DeltaRun(
-        kind,
-        response_id="resp_1",
-        item_id=item,
-        previous_item_id=previous,
-        content_index=2,
-        delta_ids=[event.delta_id for event in events],
-        deltas=list(pieces),
-    )
+    return run_of(deltas(kind, *pieces, item=item, previous=previous))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,18 +58,7 @@ def test_a_batch_has_runs_for_who_knows_them_and_events_for_everybody():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_is_written_like_its_events(kind):
     events = deltas(kind, "a", "b", "c")
-    first, rest = (
-        events[0],
-        DeltaRun(
-            kind,
-            response_id="resp_1",
-            item_id="item_1",
-            previous_item_id="item_0",
-            content_index=2,
-            delta_ids=[event.delta_id for event in events[1:]],
-            deltas=["b", "c"],
-        ),
-    )
+    first, rest = events[0], run_of(events[1:])
     whole = encode_events(events)
     assert len(whole) == 1
     assert encode_events([run(kind, "a", "b", "c")]) == encode_events([first, rest]) == whole

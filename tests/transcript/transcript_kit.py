@@ -66,16 +66,11 @@ def spoken(response, delta_id, item, prev, delta, index=0):
 
 def run_of(deltas):
     """Deltas of one text as one entry."""
-    first = deltas[0]
-    return DeltaRun(
-        type(first),
-        response_id=first.response_id,
-        item_id=first.item_id,
-        previous_item_id=first.previous_item_id,
-        content_index=first.content_index,
-        delta_ids=[each.delta_id for each in deltas],
-        deltas=[each.delta for each in deltas],
-    )
+    first, *others = deltas
+    run = DeltaRun.of(first)
+    run.delta_ids += [each.delta_id for each in others]
+    run.deltas += [each.delta for each in others]
+    return run
 
 
 def final(response, item, whole, index=0):
