@@ -31,18 +31,18 @@ from meerkat_rt.testing.openai_peer import OpenAIPeer
 from meerkat_rt.testing.scenarios import SCENARIOS
 
 SAYS = {
-    "a_user_turn_and_its_spoken_answer": {"TurnCommitted", "OutputAudioChunk", ">SettleRequest"},
+    "an_audio_turn_as_openai": {"TurnCommitted", "OutputAudioChunk", ">SettleRequest"},
     "a_text_turn": {"OutputTextDeltaForItem", "~AssistantTextDelta", ">CreateResponse"},
     "an_explicit_commit": {">CommitAudio", ">CreateItem"},
     "a_tool_turn_with_three_parallel_calls": {"ToolCallFinished", ">StartTool", ">SendToolOutput"},
     "an_interruption_from_inside_a_tool": {"Interrupted", ">CancelTool"},
-    "a_barge_in_while_the_model_generates": {"Interrupted", ">TruncateItem", ">FlushOutput"},
+    "a_barge_in_as_openai": {"Interrupted", ">TruncateItem", ">FlushOutput"},
     "a_barge_in_while_the_model_only_plays": {"Interrupted", "~AssistantTranscriptTruncated"},
-    "an_interruption_by_the_application": {"Interrupted", ">CancelResponse"},
+    "an_interruption_by_the_application_as_openai": {"Interrupted", ">CancelResponse"},
     "a_nudge": {"Nudged", "TurnCompleted"},
     "a_stall": {"Nudged", "Stalled"},
     "a_reset_in_the_middle_of_a_frame": set(),
-    "a_close_by_the_server_with_1011": {"Interrupted", ">SettleRequest", ">CancelTool"},
+    "a_close_by_the_server_with_4000": {"Interrupted", ">SettleRequest", ">CancelTool"},
 }
 """What must be in the recording of each: an empty recording would also play the same."""
 
@@ -83,7 +83,7 @@ def test_a_handshake_that_fails_leaves_a_recording_that_says_so(
     [
         "a_text_turn",
         "a_tool_turn_with_three_parallel_calls",
-        "a_barge_in_while_the_model_generates",
+        "a_barge_in_as_openai",
         "a_reset_in_the_middle_of_a_frame",
         "a_server_that_never_creates_the_session",
     ],

@@ -104,11 +104,11 @@ def test_reported_playback_is_drawn_as_reported(tmp_path: Path) -> None:
     [
         ("a_stall", "nudges", "stalled"),
         ("a_reset_in_the_middle_of_a_frame", "interruptions", "link lost"),
-        ("an_interruption_by_the_application", "interruptions", "interrupt()"),
+        ("an_interruption_by_the_application_as_openai", "interruptions", "interrupt()"),
         ("a_tool_turn_with_three_parallel_calls", "tools", "slow: result"),
         ("an_interruption_from_inside_a_tool", "tools", "slow: cancelled"),
-        ("a_user_turn_and_its_spoken_answer", "audio-generated", "resp_1: 200 ms"),
-        ("a_user_turn_and_its_spoken_answer", "wire-bytes", ""),
+        ("an_audio_turn_as_openai", "audio-generated", "resp_1: 80 ms"),
+        ("an_audio_turn_as_openai", "wire-bytes", ""),
     ],
 )
 def test_real_sessions_are_drawn(

@@ -74,7 +74,7 @@ async def test_a_worker_that_fails_ends_the_session_and_the_bug_comes_out(
     [
         "a_text_turn",
         "a_tool_turn_with_three_parallel_calls",
-        "a_user_turn_and_its_spoken_answer",
+        "an_audio_turn_as_openai",
     ],
 )
 def test_every_task_struck_alone_at_any_step_leaves_nothing_and_no_silence(

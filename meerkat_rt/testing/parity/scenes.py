@@ -33,11 +33,11 @@ class Scene(Protocol):
         """The user speaks; the application tells the end of it."""
         ...
 
-    async def answers(self, words: str, ms: int = 200) -> None:
+    async def answers(self, words: str, ms: int = 80) -> None:
         """The model says something, from beginning to end."""
         ...
 
-    async def begins(self, words: str, ms: int = 400) -> None:
+    async def begins(self, words: str, ms: int = 200) -> None:
         """The model begins to say something."""
         ...
 
@@ -126,12 +126,12 @@ class OpenAIScene:
         self._asked = await self._peer.expect("response.create")
         await self._peer.transcribed(item_id, words)
 
-    async def answers(self, words: str, ms: int = 200) -> None:
+    async def answers(self, words: str, ms: int = 80) -> None:
         """See `Scene`."""
         await self._peer.audio_response(words, create=self._asked, ms=ms)
         self._asked = None
 
-    async def begins(self, words: str, ms: int = 400) -> None:
+    async def begins(self, words: str, ms: int = 200) -> None:
         """See `Scene`."""
         self._response = await self._peer.response(self._asked)
         self._message = await self._response.message("audio")
@@ -227,11 +227,11 @@ class GeminiScene:
         await self._peer.expect_activity()
         await self._peer.heard(words)
 
-    async def answers(self, words: str, ms: int = 200) -> None:
+    async def answers(self, words: str, ms: int = 80) -> None:
         """See `Scene`."""
         await self._peer.audio_response(words, ms=ms)
 
-    async def begins(self, words: str, ms: int = 400) -> None:
+    async def begins(self, words: str, ms: int = 200) -> None:
         """See `Scene`."""
         await self._peer.speak(words, ms=ms)
 

@@ -216,8 +216,8 @@ async def a_tool_turn_with_parallel_calls(session: RealtimeSession, note: Note) 
 
 async def interrupted_server(scene: Scene, _note: Note) -> None:
     await scene.typed("tell me")
-    await scene.begins("A long story about meerkats", ms=2000)
-    await trio.sleep(1)
+    await scene.begins("A long story about meerkats", ms=400)
+    await trio.sleep(0.2)
     await scene.is_interrupted()
     await scene.linger()
 
@@ -226,8 +226,8 @@ async def interrupted_server(scene: Scene, _note: Note) -> None:
 async def a_barge_in(session: RealtimeSession, note: Note) -> None:
     await session.send_input(RealtimeTextChunk("tell me"))
     (*_, chunk) = await take(session, ev.OutputAudioChunk)
-    await trio.sleep(0.5)
-    session.playback.report(chunk.item_id, chunk.content_index or 0, 1000)
+    await trio.sleep(0.1)
+    session.playback.report(chunk.item_id, chunk.content_index or 0, 200)
     read = await take(session, ev.Interrupted, ev.TurnCompleted)
     assert read[-1].stop_reason is StopReason.CANCELLED
     await session.aclose()
@@ -243,7 +243,7 @@ async def a_barge_in(session: RealtimeSession, note: Note) -> None:
 
 async def stopped_server(scene: Scene, note: Note) -> None:
     await scene.typed("tell me")
-    await scene.begins("A long story about meerkats", ms=400)
+    await scene.begins("A long story about meerkats")
     told = await scene.is_stopped()
     note("interrupt(), where the provider hears the user", "stops it" if told else "mutes it")
     await scene.linger()
@@ -270,7 +270,7 @@ def _is_sound(event: object) -> bool:
 
 async def stopped_by_hand_server(scene: Scene, note: Note) -> None:
     await scene.committed("tell me")
-    await scene.begins("A long story about meerkats", ms=400)
+    await scene.begins("A long story about meerkats")
     told = await scene.is_stopped()
     note("interrupt(), where the application commits", "stops it" if told else "mutes it")
     await scene.linger()
@@ -308,7 +308,7 @@ async def a_mutation(session: RealtimeSession, note: Note) -> None:
 
 async def asked_server(scene: Scene, _note: Note) -> None:
     await scene.typed("hello")
-    await scene.answers("Good morning to you all.", ms=1000)
+    await scene.answers("Good morning to you all.")
     await scene.linger()
 
 

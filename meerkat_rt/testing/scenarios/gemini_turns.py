@@ -21,33 +21,6 @@ if TYPE_CHECKING:
 case = scenarios_of("gemini turns")
 
 
-async def answering_server(peer: GeminiPeer) -> None:
-    await peer.expect_turn("hello")
-    await peer.audio_response("Good morning to you.", ms=200)
-    await peer.resumable("handle")
-    await peer.linger()
-
-
-@case(answering_server)
-async def a_text_turn_with_gemini(session: RealtimeSession) -> None:
-    await session.send_input(RealtimeTextChunk("hello"))
-    await take(session, ev.TurnCompleted)
-
-
-async def hearing_server(peer: GeminiPeer) -> None:
-    await peer.receive()
-    await peer.user_turn("hello there")
-    await peer.audio_response("Good morning.", ms=200)
-    await peer.linger()
-
-
-@case(hearing_server)
-async def a_spoken_turn_whose_end_is_inferred(session: RealtimeSession) -> None:
-    for _ in range(3):
-        await session.send_audio(TONE)
-    await take(session, ev.TurnCompleted, ev.MessageCommitted)
-
-
 async def telling_server(peer: GeminiPeer) -> None:
     await peer.receive()
     await peer.user_turn("hello there", told=True)
@@ -61,42 +34,11 @@ async def a_spoken_turn_whose_end_is_told(session: RealtimeSession) -> None:
     await take(session, ev.InputSpeechStarted, ev.TurnCompleted, ev.MessageCommitted)
 
 
-async def manual_server(peer: GeminiPeer) -> None:
-    await peer.expect_activity()
-    await peer.heard("hello")
-    await peer.audio_response("Yes.", ms=80)
-    await peer.linger()
-
-
-@case(manual_server, mode=EXPLICIT)
-async def an_activity_that_the_application_tells(session: RealtimeSession) -> None:
-    await session.send_audio(TONE)
-    request = await session.commit_turn()
-    await take(session, ev.TurnCompleted)
-    await request.outcome()
-
-
-async def barged_in_server(peer: GeminiPeer) -> None:
-    await peer.expect_turn()
-    await peer.speak("A long story about meerkats", ms=400)
-    await trio.sleep(0.2)
-    await peer.interrupted()
-    await peer.user_turn("stop")
-    await peer.audio_response("Yes.", ms=80)
-    await peer.linger()
-
-
-@case(barged_in_server)
-async def a_barge_in_with_gemini(session: RealtimeSession) -> None:
-    await session.send_input(RealtimeTextChunk("hello"))
-    await take(session, ev.OutputAudioChunk, ev.Interrupted, ev.TurnCompleted, ev.TurnCompleted)
-
-
 async def barged_in_later_server(peer: GeminiPeer) -> None:
     await peer.expect_turn()
-    await peer.speak("A long story about meerkats", ms=2000)
+    await peer.speak("A long story about meerkats", ms=400)
     await peer.generation_complete()
-    await trio.sleep(0.5)
+    await trio.sleep(0.1)
     await peer.interrupted()
     await peer.linger()
 
@@ -109,7 +51,7 @@ async def a_barge_in_while_gemini_only_plays(session: RealtimeSession) -> None:
 
 async def commanded_server(peer: GeminiPeer) -> None:
     await peer.expect_activity()
-    await peer.speak("A long story", ms=300)
+    await peer.speak("A long story", ms=200)
     await peer.expect("realtimeInput.activityStart")
     await peer.interrupted()
     await peer.linger()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ...model import events as ev
-from ...runtime.tools import tool
-from .bodies import slow, take
+from .bodies import take
 from .openai import TONE, scenarios_of
 
 if TYPE_CHECKING:
@@ -18,26 +17,9 @@ if TYPE_CHECKING:
 case = scenarios_of("interruptions")
 
 
-async def barged_in_server(peer: OpenAIPeer) -> None:
-    response = await peer.response()
-    message = await response.message("audio")
-    await message.speak("A long story about meerkats", ms=400)
-    await trio.sleep(0.2)
-    await peer.speech_started()
-    await response.cancelled(message, reason="turn_detected")
-    await peer.item_truncated(await peer.expect("conversation.item.truncate"))
-    await peer.linger()
-
-
-@case(barged_in_server)
-async def a_barge_in_while_the_model_generates(session: RealtimeSession) -> None:
-    await take(session, ev.OutputAudioChunk, ev.Interrupted, ev.TurnCompleted)
-    await take(session, ev.AssistantTranscriptTruncated)
-
-
 async def barged_in_later_server(peer: OpenAIPeer) -> None:
-    await peer.audio_response("A long story about meerkats", ms=2000)
-    await trio.sleep(0.5)
+    await peer.audio_response("A long story about meerkats", ms=400)
+    await trio.sleep(0.1)
     await peer.speech_started()
     await peer.item_truncated(await peer.expect("conversation.item.truncate"))
     await peer.linger()
@@ -48,31 +30,13 @@ async def a_barge_in_while_the_model_only_plays(session: RealtimeSession) -> Non
     await take(session, ev.TurnCompleted, ev.Interrupted, ev.AssistantTranscriptTruncated)
 
 
-async def interrupted_server(peer: OpenAIPeer) -> None:
-    response = await peer.response(await peer.expect("response.create"))
-    message = await response.message("audio")
-    await message.speak("A long story", ms=300)
-    await response.call("slow", {"name": "zzzzzzzz"})
-    await peer.expect("response.cancel")
-    await response.cancelled(message)
-    await peer.linger()
-
-
-@case(interrupted_server, tools=[tool(slow, on_interrupt="finish_silently")])
-async def an_interruption_by_the_application(session: RealtimeSession) -> None:
-    await session.create_response()
-    await take(session, ev.ToolCallRequested)
-    await session.interrupt()
-    await take(session, ev.Interrupted, ev.TurnCompleted)
-
-
 async def late_frames_server(peer: OpenAIPeer) -> None:
     response = await peer.response()
     message = await response.message("audio")
-    await message.speak("A long story", ms=400)
-    await trio.sleep(0.2)
+    await message.speak("A long story", ms=200)
+    await trio.sleep(0.1)
     await peer.speech_started()
-    await message.speak(" about meerkats", ms=400)
+    await message.speak(" about meerkats", ms=200)
     another = await response.message("audio")
     await another.speak("in Africa", ms=100)
     await response.cancelled(message, another, reason="turn_detected")

@@ -17,21 +17,6 @@ if TYPE_CHECKING:
 case = scenarios_of("openai turns")
 
 
-async def talking_server(peer: OpenAIPeer) -> None:
-    await peer.expect("input_audio_buffer.append")
-    await peer.user_turn("hello there")
-    await peer.audio_response("Good morning.", ms=200)
-    await peer.rate_limits()
-    await peer.linger()
-
-
-@case(talking_server)
-async def a_user_turn_and_its_spoken_answer(session: RealtimeSession) -> None:
-    for _ in range(3):
-        await session.send_audio(TONE)
-    await take(session, ev.TurnCompleted, ev.MessageCommitted)
-
-
 async def writing_server(peer: OpenAIPeer) -> None:
     await peer.item_created(await peer.expect("conversation.item.create"))
     await peer.text_response("Good morning to you.", await peer.expect("response.create"))

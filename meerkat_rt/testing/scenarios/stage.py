@@ -204,12 +204,11 @@ async def _servers(
     trial.action("interrupt", wanted.set)
     interrupting = trio.CancelScope()
 
-    async def interrupt() -> None:
-        with interrupting:
-            await wanted.wait()
-            if witness.session is not None:
-                with contextlib.suppress(errors.SessionClosedError):
-                    await witness.session.interrupt()
+    async def interrupt_when_wanted() -> None:
+        await wanted.wait()
+        if witness.session is not None and not over.is_set():
+            with interrupting, contextlib.suppress(errors.SessionClosedError):
+                await witness.session.interrupt()
 
     called, dialled = [trio.Event() for _ in scripts], list[int]()
 
@@ -229,6 +228,8 @@ async def _servers(
         if not over.is_set():
             server = witness.wires[number].server
             async with side.peer(server, forgiving, client_may_leave=True):
+                if number == 0:  # it lives as long as the session does
+                    await interrupt_when_wanted()
                 await over.wait()
 
     async def open_stream(_host: str, _port: int) -> trio.abc.Stream:
@@ -246,9 +247,9 @@ async def _servers(
     async with trio.open_nursery() as nursery:
         for number in range(len(scripts)):
             nursery.start_soon(serve, number, name="server")
-        nursery.start_soon(interrupt, name="interrupter")
         yield open_stream
         over.set()
+        wanted.set()
         for each in called:
             each.set()
         interrupting.cancel("the session is over")
