@@ -95,7 +95,8 @@ async def _produce(core: SessionCore, nursery: trio.Nursery, writing: trio.Nurse
                 producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
                 continuity = None
         core.wind_up()
-        writing.start_soon(_name_unresponsive_tools, core, name="tool watch")
+        if core.tools.running:
+            writing.start_soon(_name_unresponsive_tools, core, name="tool watch")
         producers.cancel_scope.cancel(reason="the session is closing")
 
 

@@ -230,7 +230,8 @@ async def _servers(
             async with side.peer(server, forgiving, client_may_leave=True):
                 if number == 0:  # it lives as long as the session does
                     await interrupt_when_wanted()
-                await over.wait()
+                if not over.is_set():
+                    await over.wait()
 
     async def open_stream(_host: str, _port: int) -> trio.abc.Stream:
         number = len(dialled)

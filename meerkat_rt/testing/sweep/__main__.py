@@ -114,7 +114,8 @@ def _run(jobs: Sequence[Job], processes: int, *, tell_on_stderr: bool) -> list[O
         TimeElapsedColumn(),
         TextColumn("{task.fields[failed]} failed  {task.description}"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    quiet = not console.is_terminal  # the bar's thread would draw for nobody
+    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         bar = progress.add_task("", total=len(jobs), failed=0)
         for outcome in outcomes(jobs, processes):
             done.append(outcome)
@@ -123,7 +124,7 @@ def _run(jobs: Sequence[Job], processes: int, *, tell_on_stderr: bool) -> list[O
             for failure in outcome.failures:
                 click.echo(failure, err=tell_on_stderr)
             # A file gets no bar, but a line now and then.
-            if not console.is_terminal and len(done) % _JOBS_A_LINE == 0:
+            if quiet and len(done) % _JOBS_A_LINE == 0:
                 click.echo(
                     f"{len(done)} of {len(jobs)} jobs, {runs} runs, {failed} failures", err=True
                 )
