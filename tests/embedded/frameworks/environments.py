@@ -64,7 +64,8 @@ def interpreter(framework: Framework, cache: Path) -> Path:
 
 def _install(python: Path, requirements: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", *requirements],
+        # Of what is installed a conversation imports a part.
+        [python, "-m", "pip", "install", "--quiet", "--no-compile", *requirements],
         capture_output=True,
         text=True,
         env=environment(),
