@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..turn.context import SEED_PREFIX
+from ..turn.provider_events import TextDelta, TextDone, TranscriptDelta, TranscriptDone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,9 @@ _KINDS = {
     "call_ids": "call",
 }
 
+_PIECES = (TextDelta, TranscriptDelta, TextDone, TranscriptDone)
+"""What history knows a piece of text by the `event_id` of; a final text may bring the last one."""
+
 _REMEMBERED = 1024  # combinations of ids that have been looked at and are fine
 
 # By class: the fields with ids, each with its kind, and what gets them all.
@@ -39,12 +43,17 @@ _fields: dict[type, tuple[tuple[tuple[str, str], ...], Callable[[Any], object]]]
 class Aliases:
     """The names of one connection.  `known` tells for each kind of thing what was there before it.
 
-    The kinds are "item", "response" and "call".  Grows by one entry an id, and ends with its
-    connection.
+    The kinds are "item", "response" and "call".  `deltas` are the ids of the pieces of text that
+    were there: too many are said to remember each, and which were there before is enough, as long
+    as two with one id on this connection are still one.  Grows by one entry an id of the three
+    kinds, and ends with its connection.
     """
 
-    def __init__(self, known: Mapping[str, Callable[[str], bool]]) -> None:
+    def __init__(
+        self, known: Mapping[str, Callable[[str], bool]], deltas: frozenset[str] = frozenset()
+    ) -> None:
         self._known = known
+        self._deltas = deltas
         self._names: dict[tuple[str, str], str] = {}  # what is heard -> what it is called here
         self._wire: dict[tuple[str, str], str] = {}  # and back, where they differ
         self._fine: set[tuple[type, object]] = set()  # events with such ids stay as they are
@@ -66,11 +75,22 @@ class Aliases:
             "response": response,
             "call": machine.knows_call,
         }
-        return cls(known)
+        return cls(known, frozenset().union(*(past.delta_ids for past in pasts)))
 
     def heard(self, events: Iterable[ProviderEvent]) -> list[ProviderEvent]:
         """What the connection says, in the session's names."""
+        if self._deltas:
+            return [self._piece(self._heard(event)) for event in events]
         return [self._heard(event) for event in events]
+
+    def _piece(self, event: ProviderEvent) -> ProviderEvent:
+        """A piece of text, under an id that no earlier one has."""
+        if not isinstance(event, _PIECES) or event.event_id not in self._deltas:
+            return event
+        names = (f"{event.event_id}~{n}" for n in count(2))
+        return attrs.evolve(
+            event, event_id=next(each for each in names if each not in self._deltas)
+        )
 
     def _heard(self, event: ProviderEvent) -> ProviderEvent:
         cls = type(event)

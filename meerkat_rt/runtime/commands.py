@@ -287,10 +287,11 @@ class SessionCommands:
     async def interrupt(self) -> None:
         """Stop the active response, and what belongs to it: its calls, its nudge, its queued media.
 
-        Returns when all that is gone; does not wait for the provider.  A call that does not stop
-        within `SessionLimits.interrupt_grace` is named in a `ToolUnresponsive` event.  Called by
-        one of those calls, it waits for the others and then lets its own cancellation out.  With
-        nothing active it does nothing.
+        Returns when all that is gone, and what was stopped before; does not wait for the provider.
+        A call that does not stop within `SessionLimits.interrupt_grace` is named in a
+        `ToolUnresponsive` event.  Called by one of those calls, it waits for the others, but for
+        those that wait in here as well, and then lets its own cancellation out.  With nothing
+        active it stops nothing.
 
         A checkpoint.  Cancelled: before it took effect, no effect; later, only the waiting ends.
         """
@@ -299,13 +300,26 @@ class SessionCommands:
         own = core.tools.own_call()
         stopping = core.tools.find(core.machine.interrupt(trio.current_time()))
         core.step()
+        stopping += [
+            call
+            for call in core.tools.stopping
+            if call not in stopping and call.call_id not in core.unresponsive
+        ]
+        if own is not None:
+            # Two that waited for each other would both be told to be unresponsive.
+            stopping = [call for call in stopping if not call.interrupting]
+            own.interrupting = True
         grace = core.limits.interrupt_grace
-        # The caller's own call is cancelled with the others, which would end an unshielded wait at
-        # once.
-        with trio.move_on_after(grace, shield=own in stopping):
-            for call in stopping:
-                if call is not own:
-                    await call.done.wait()
+        try:
+            # The caller's own call is cancelled with the others, which would end an unshielded wait
+            # at once.
+            with trio.move_on_after(grace, shield=own in stopping):
+                for call in stopping:
+                    if call is not own:
+                        await call.done.wait()
+        finally:
+            if own is not None:
+                own.interrupting = False
         for call in stopping:
             if call is not own and not call.done.is_set():
                 core.tool_unresponsive(call.call_id, call.tool.name, grace)

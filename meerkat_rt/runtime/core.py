@@ -72,6 +72,7 @@ class SessionCore:
     __slots__ = (
         "_deadline",
         "_links",
+        "_staging",
         "_timer",
         "_transcript",
         "_wound_up",
@@ -143,6 +144,7 @@ class SessionCore:
             returned=self._tool_returned,
             raised=self._tool_raised,
             stopped=self._tool_stopped,
+            broken=lambda: self.worker_lost("tool dispatch"),
         )
         self.requests: dict[str, ResponseRequest] = {}
         self.acknowledgements: dict[str, Acknowledgement] = {}
@@ -164,6 +166,7 @@ class SessionCore:
         self.close_requested = trio.Event()
         self.closed = trio.Event()
         self._wound_up = False
+        self._staging: set[trio.CancelScope] = set()  # of tasks that wait for the store
         self.reason: CloseReason | None = None
         self.error: LlmError | None = None
         self.unresponsive: dict[str, str] = {}  # call id -> tool name
@@ -253,7 +256,7 @@ class SessionCore:
         Cancelled or failed, the text is not staged any more.
 
         Raises:
-            LlmError: the store did not take it.
+            LlmError: the store did not take it, or the session was closed meanwhile.
         """
         if self.journal is None:
             return
@@ -264,7 +267,14 @@ class SessionCore:
                 role=RealtimeTranscriptRole.USER,
                 lane=TranscriptLane.DISPLAY,
             )
-            await self.journal.stage(StagedTranscript(append))
+            with trio.CancelScope() as scope:
+                self._staging.add(scope)
+                try:
+                    await self.journal.stage(StagedTranscript(append))
+                finally:
+                    self._staging.remove(scope)
+            if scope.cancelled_caught:
+                raise SessionClosedError(self.reason)
         except BaseException:
             self.machine.unstage_text(item_id)
             raise
@@ -316,6 +326,8 @@ class SessionCore:
         """End what the session still has going, once: its responses, calls, waits and requests."""
         if not self._wound_up:
             self._wound_up = True
+            for scope in self._staging:
+                scope.cancel(reason="the session is closing")
             self.machine.close(trio.current_time())
             self.step()
 

@@ -169,8 +169,13 @@ class EventLane:
         self._audio_bytes -= size
         response.bytes -= size
         if not response.bytes:
-            self._live.pop(event.response_id, None)
+            self._forget(event.response_id, response)
         return True
+
+    def _forget(self, response_id: str | None, response: _Waiting) -> None:
+        """Nothing of the response waits, unless a chunk without a byte was the last to be read."""
+        if self._live.get(response_id) is response:
+            del self._live[response_id]
 
     def flush(self, response_id: str) -> None:
         """Drop the audio of one response that has not been read.
@@ -282,7 +287,7 @@ class EventLane:
             self._audio_bytes -= size
             response.bytes -= size
             if not response.bytes:
-                self._live.pop(event.response_id, None)
+                self._forget(event.response_id, response)
             self._on_audio(event)
         elif event is None:
             self._holes -= 1

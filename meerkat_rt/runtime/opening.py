@@ -7,6 +7,7 @@ import secrets
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from ..model.errors import InvalidConfig
@@ -120,31 +121,48 @@ async def run_session(
         LlmError: the session could not be opened, or the store not, or the recorder not.
     """
     kept = store if isinstance(store, Conversation) or store is None else Conversation(store=store)
-    going_on = kept is not None and kept.on_failure is OnStoreFailure.CONTINUE
     with nullcontext() if recorder is None else recording_by(recorder) as recording:
-        core = SessionCore(
-            dialect=dialect,
-            settings=settings,
-            tools=tools,
-            limits=limits,
-            keep_going_without_store=going_on,
-            recording=recording,
-        )
-        if origin is not None:
-            core.continuity = Continuity(core, origin, continuity)
+
+        def made(settings: MachineSettings) -> SessionCore:
+            core = SessionCore(
+                dialect=dialect,
+                settings=settings,
+                tools=tools,
+                limits=limits,
+                keep_going_without_store=(
+                    kept is not None and kept.on_failure is OnStoreFailure.CONTINUE
+                ),
+                recording=recording,
+            )
+            if origin is not None:
+                core.continuity = Continuity(core, origin, continuity)
+            return core
+
         if kept is None:
-            async with _running(core, connector, opening, tools) as session:
+            async with _running(made(settings), connector, opening, tools) as session:
                 yield session
             return
-        core.conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
-        async with journal_of(kept.store, core.conversation_id, limits) as journal:
-            core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
+        conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
+        async with journal_of(kept.store, conversation_id, limits) as journal:
             restored = journal.restored
-            if restored.messages:
-                core.begin_with((each.message for each in restored.messages), restored.authority)
+            past = restored.authority
+            core = made(_with_other_ids(settings, past.items_known))
+            core.conversation_id = conversation_id
+            core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
+            if restored.messages or past.items_known:
+                core.begin_with((each.message for each in restored.messages), past)
             core.begin_with(await core.journal.begin(history))
             async with _running(core, connector, opening, tools) as session:
                 yield session
+
+
+def _with_other_ids(settings: MachineSettings, items_before: int) -> MachineSettings:
+    """The same, but for the ids: none that an earlier session of the conversation gave.
+
+    With the same seed it would give them again.  Each number of items has seeds of its own.
+    """
+    spread = items_before * 0x9E37_79B1  # odd: no two numbers of 32 bits come to the same
+    return attrs.evolve(settings, seed=(settings.seed + spread) & 0xFFFF_FFFF)
 
 
 @asynccontextmanager

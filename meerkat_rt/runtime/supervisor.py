@@ -82,22 +82,33 @@ async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
 
 
 async def _produce(core: SessionCore, nursery: trio.Nursery, writing: trio.Nursery) -> None:
-    async with trio.open_nursery() as producers:
-        producers.start_soon(core.vital, core.run_timer, name="nudge timer")
-        producers.start_soon(core.vital, core.tools.run, name="tool dispatch")
-        continuity = core.continuity
-        if continuity is not None and continuity.policy is not None:
+    # Shielded: what ends the session may cancel `writing` itself, and tools are named all the same.
+    watch = trio.CancelScope(shield=True)
+    try:
+        async with trio.open_nursery() as producers:
+            try:
+                producers.start_soon(core.vital, core.run_timer, name="nudge timer")
+                producers.start_soon(core.vital, core.tools.run, name="tool dispatch")
+                await _until_closing(core, nursery, producers)
+            finally:
+                core.wind_up()
+                if core.tools.running:
+                    writing.start_soon(_name_unresponsive_tools, core, watch, name="tool watch")
+                producers.cancel_scope.cancel(reason="the session is closing")
+    finally:
+        watch.cancel(reason="no tool runs any more")
+
+
+async def _until_closing(core: SessionCore, nursery: trio.Nursery, producers: trio.Nursery) -> None:
+    continuity = core.continuity
+    if continuity is not None and continuity.policy is not None:
+        producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
+        continuity = None
+    while not core.close_requested.is_set():
+        await core.summons.wait()
+        if continuity is not None and continuity.changes.swaps:
             producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
             continuity = None
-        while not core.close_requested.is_set():
-            await core.summons.wait()
-            if continuity is not None and continuity.changes.swaps:
-                producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
-                continuity = None
-        core.wind_up()
-        if core.tools.running:
-            writing.start_soon(_name_unresponsive_tools, core, name="tool watch")
-        producers.cancel_scope.cancel(reason="the session is closing")
 
 
 async def _part(core: SessionCore) -> None:
@@ -112,8 +123,9 @@ async def _part(core: SessionCore) -> None:
     await link.gone.wait()
 
 
-async def _name_unresponsive_tools(core: SessionCore) -> None:
+async def _name_unresponsive_tools(core: SessionCore, scope: trio.CancelScope) -> None:
     grace = core.limits.interrupt_grace
-    await trio.sleep(grace)
-    for call in core.tools.running:
-        core.tool_unresponsive(call.call_id, call.tool.name, grace)
+    with scope:
+        await trio.sleep(grace)
+        for call in core.tools.running:
+            core.tool_unresponsive(call.call_id, call.tool.name, grace)

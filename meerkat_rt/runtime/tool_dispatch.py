@@ -39,13 +39,18 @@ class Call:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, repr=False)
     done: trio.Event = attrs.field(factory=trio.Event, repr=False)
     task: trio.lowlevel.Task | None = attrs.field(default=None, repr=False)
+    interrupting: bool = False  # it waits in `interrupt` for what it has stopped
 
 
 class ToolDispatch:
     """The calls that run now.
 
-    `start` and `cancel` are synchronous.  What came of a call is told through the three callbacks,
-    each in one synchronous step after the handler ended.
+    `start` and `cancel` are synchronous.  What came of a call is told through three callbacks, each
+    in one synchronous step after the handler ended; `broken` is told that a handler raised what
+    stops a program, which comes out of `run` only when the other calls have ended.
+
+    A call id may come again while the handler of an earlier, settled call still unwinds.  It is the
+    new call's then: the old one counts as running until it has ended, and nothing is told of it.
     """
 
     def __init__(
@@ -55,25 +60,35 @@ class ToolDispatch:
         returned: Callable[[ToolResult], None],
         raised: Callable[[str, str], None],
         stopped: Callable[[str], None],
+        broken: Callable[[], None],
     ) -> None:
         self._tools = tools
         self._returned = returned
         self._raised = raised
         self._stopped = stopped
+        self._broken = broken
         self._calls: dict[str, Call] = {}
+        self._replaced: list[Call] = []  # whose id is another call's by now
         self._starting: list[Call] = []  # a handful
         self._wakeup = trio.Event()
         # Worker threads that run, also when their call was abandoned.
-        self.threads: set[str] = set()
+        self.threads: list[str] = []
 
     @property
     def running(self) -> tuple[Call, ...]:
         """Calls that have not ended, in the order they were started."""
-        return tuple(self._calls.values())
+        return (*self._replaced, *self._calls.values())
+
+    @property
+    def stopping(self) -> tuple[Call, ...]:
+        """Those that were cancelled."""
+        return tuple(call for call in self.running if call.scope.cancel_called)
 
     def start(self, call_id: str, name: str, arguments: JSON) -> None:
         """Start a call.  Its arguments have been validated."""
         call = Call(call_id=call_id, tool=self._tools[name], arguments=arguments, owner=self)
+        if (earlier := self._calls.pop(call_id, None)) is not None:
+            self._replaced.append(earlier)
         self._calls[call_id] = call
         self._starting.append(call)
         self._wakeup.set()
@@ -135,6 +150,7 @@ class ToolDispatch:
             # call's outcome, and no error of the session's.
             cancelled, errors = _parted(error)
             if errors is not None and not _is_outcome(errors):
+                self._broken()
                 raise
             ending = trio.current_effective_deadline() == -math.inf
             if errors is not None or not ending:
@@ -153,8 +169,11 @@ class ToolDispatch:
         return lambda: self._raised(call.call_id, text)
 
     def _leave(self, call: Call, report: Callable[[], None]) -> None:
-        del self._calls[call.call_id]
-        report()
+        if call in self._replaced:
+            self._replaced.remove(call)
+        else:
+            del self._calls[call.call_id]
+            report()
         call.done.set()
 
     async def _outcome(self, call: Call) -> Callable[[], None]:
@@ -179,11 +198,11 @@ class ToolDispatch:
         name = f"tool {call.tool.name} ({call.call_id})"
 
         def work() -> tuple[object]:
-            self.threads.add(name)
+            self.threads.append(name)
             try:
                 return (run(),)
             finally:
-                self.threads.discard(name)
+                self.threads.remove(name)
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, thread_name=name)
 

@@ -147,6 +147,9 @@ class WebSocketPeer:
         try:
             for data in pieces:
                 if not data:
+                    if self._corked:
+                        corked, self._corked = self._corked, []
+                        await self._write(b"".join(corked))
                     await self.stream.aclose()
                 elif self._corked is None:
                     await self._write(data)

@@ -170,8 +170,9 @@ class WireStream(trio.abc.HalfCloseableStream):
                     if done >= stop:
                         break
                     await self._out.room()
-        finally:
+        except trio.Cancelled:
             self.torn |= 0 < done < total
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room.  A checkpoint, cancel-safe.  Raises like `send_all`."""

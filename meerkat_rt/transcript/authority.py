@@ -105,6 +105,17 @@ class TranscriptAuthority:
         """What a restart needs.  Costs time proportional to all items and undelivered text."""
         return snapshot(self._items.order, self._responses, self._seen_delta_ids)
 
+    @property
+    def items_known(self) -> int:
+        """Of how many items anything has been said."""
+        order = self._items.order
+        return len(order.settled) + len(order.waiting)
+
+    @property
+    def delta_ids(self) -> frozenset[str]:
+        """The ids of the deltas that would be taken for copies: those of unsettled items."""
+        return frozenset(self._seen_delta_ids)
+
     def knows_item(self, item_id: str) -> bool:
         """Whether anything has been said of the item."""
         order = self._items.order
@@ -145,9 +156,7 @@ class TranscriptAuthority:
 
         Raises TypeError if `event` is none of the nine.
         """
-        for outcome in self.apply_all((event,)):
-            return outcome
-        return _NOTHING
+        return self._apply(event)
 
     def apply_all(self, entries: Iterable[TranscriptEntry]) -> list[RealtimeTranscriptApplyOutcome]:
         """As `apply` for each, in order; returns the outcomes in which there is something.

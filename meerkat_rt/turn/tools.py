@@ -227,7 +227,7 @@ class ToolLedger:
     def finished(self, call_id: str, text: str, now: float, *, outcome: ToolOutcome) -> None:
         """A handler ended.  Too late is not an error: the call may have been settled without it."""
         call = self._calls.get(call_id)
-        if call is None:
+        if call is None or not call.running:  # or another call has the id by now
             self.late += 1
         else:
             call.running = False

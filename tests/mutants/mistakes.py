@@ -242,7 +242,7 @@ _SENDING = (
         (
             EVENTS,
             "            if not response.bytes:\n"
-            "                self._live.pop(event.response_id, None)\n"
+            "                self._forget(event.response_id, response)\n"
             "            self._on_audio",
             "            self._on_audio",
         ),

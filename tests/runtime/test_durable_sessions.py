@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 import trio
-from runtimekit import EXPLICIT, linger, of, open_config, provider, rest, serving, take, welcoming
+from runtimekit import (
+    EXPLICIT,
+    linger,
+    meeting,
+    of,
+    open_config,
+    provider,
+    rest,
+    serving,
+    take,
+    welcoming,
+)
 
 from meerkat_rt import (
     Conversation,
@@ -331,3 +342,19 @@ def test_cancelled_at_any_point_nothing_announced_is_missing_from_the_store() ->
 
     report = cancel_everywhere(scenario, repeat=1, verify=verify)
     assert report.sweeps[0].points > 50
+
+
+async def test_a_text_that_waits_for_its_store_does_not_outlive_the_session(autojump_clock) -> None:
+    store, refused = Slow(), []
+
+    async def stage(session) -> None:
+        with pytest.raises(errors.SessionClosedError):
+            await session.send_input(RealtimeTextChunk("hello"))
+        refused.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        async with meeting(linger, mode=EXPLICIT, beside={"store": store}) as m:
+            nursery.start_soon(stage, m.session)
+            await trio.sleep(1)
+        assert refused == [1.0]
+        assert len(store.commits) == 1

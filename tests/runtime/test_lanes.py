@@ -296,6 +296,17 @@ async def test_dead_audio_that_nobody_reads_is_swept() -> None:
     assert await drain(events) == []
 
 
+async def test_a_chunk_without_a_byte_hides_nothing_from_the_flush() -> None:
+    events = lane()
+    events.put([audio("r", 2), audio("r", 0)])
+    assert await events.get() == audio("r", 2)
+    events.put([audio("r", 4)])
+    assert await events.get() == audio("r", 0)
+    events.flush("r")
+    assert events.audio_bytes == 0
+    assert await drain(events) == []
+
+
 async def test_every_dropped_chunk_is_told_and_none_that_was_read_or_flushed() -> None:
     dropped: list[OutputAudioChunk] = []
     events = EventLane(

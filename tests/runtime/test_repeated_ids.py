@@ -301,3 +301,142 @@ async def test_words_in_an_item_that_has_its_words_are_heard_and_told_of_as_a_fa
         (reported,) = [each for each in read if isinstance(each, events.ProviderErrorReported)]
         assert reported.fault.code == "protocol_fault"
         assert "resp_2 speaks in item item_1" in reported.fault.message
+
+
+async def written_answer(peer, words, create=None, *, ends=True):
+    """Some words, a delta each."""
+    response = await peer.response(create)
+    message = await response.message("text")
+    for word in words.split("|"):
+        await message.text(word)
+    if ends:
+        await message.done()
+        await response.done()
+
+
+async def test_pieces_of_a_text_whose_ids_come_again_on_the_next_connection_are_other_pieces(
+    autojump_clock,
+):
+    async def talking(peer):
+        response = await peer.response(await peer.expect("response.create"))
+        message = await response.message("audio")
+        await message.speak("Good morning to you all", ms=60_000)  # it is heard for a minute
+        await peer.reset()
+
+    async def talking_again(peer):
+        await peer.welcome_back()
+        counting_anew(peer)
+        create = await peer.expect("response.create")
+        await written_answer(peer, "One |two |three", create)
+        await peer.linger()
+
+    async with calling(talking, talking_again) as call:
+        await call.session.create_response()
+        await call.until(events.SessionRotated)
+        await call.until(events.TurnCompleted)
+        await trio.sleep(1)
+    assert call.said[-1] == ("assistant", "One two three")
+
+
+async def going_on_after_a_crash(first, second, questions):
+    """What is stored when a session has died after the first question, and another went on."""
+    store, left = MemoryStore(), MemoryStore()
+
+    async def session_of(script, store, seed, questions, config):
+        async with exchange(script) as made:
+            provider = OpenAIRealtime(
+                api_key="k",
+                base_url="ws://peer/v1/realtime",
+                connector=connector("websockets", open_stream=made.open_stream),
+                seed=seed,
+            )
+            kept = Conversation(store=store, id="talk")
+            async with open_session(config, provider=provider, store=kept) as session:
+                for question in questions:
+                    if question is None:
+                        await session.create_response()
+                    else:
+                        await session.send_input(RealtimeTextChunk(question))
+                    if store is left:
+                        await take(session, events.TurnCompleted)
+                await trio.sleep(2)
+                if store is not left:
+                    await left.adopt(await store.read("talk"))  # as it is at this moment
+            return closing(await rest(session))
+
+    await session_of(first, store, 1, questions[:1], open_config())
+    config = (await resume_config(left, "talk", open_config())).config
+    reason = await session_of(second, left, 2, questions[1:], config)
+    assert (reason.clean, reason.uncommitted_items) == (True, ())
+    return [entry.message.text_content() for entry in (await left.read("talk")).messages]
+
+
+def answering(*answers, written, last_ends=True):
+    async def script(peer):
+        await peer.welcome_back()
+        counting_anew(peer)
+        for number, words in enumerate(answers, start=1):
+            if written:
+                await peer.item_created(await peer.expect("conversation.item.create"))
+            create = await peer.expect("response.create")
+            ends = last_ends or number < len(answers)
+            await written_answer(peer, words, create, ends=ends)
+        await peer.linger()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [["One |two |three |four |five"], ["One |two", "Three", "Four"]],
+    ids=["more pieces than before", "fewer pieces than before"],
+)
+async def test_ids_that_come_again_after_a_crash_are_other_things(answers, virtual_time):
+    said = await going_on_after_a_crash(
+        answering("Good |morning |to |you", written=True, last_ends=False),
+        answering(*answers, written=True),
+        [f"q{number}" for number in range(len(answers) + 1)],
+    )
+    told = [text for n, each in enumerate(answers, 1) for text in (f"q{n}", each.replace("|", ""))]
+    assert said == ["q0", *told]
+
+
+async def test_ids_that_come_again_after_a_crash_in_the_first_answer_are_other_things(
+    virtual_time,
+):
+    said = await going_on_after_a_crash(
+        answering("Good |morning ", written=False, last_ends=False),
+        answering("One |two |three", written=False),
+        [None, None],
+    )
+    assert said == ["One two three"]
+
+
+async def test_with_the_same_seed_the_next_session_of_a_conversation_gives_other_ids(virtual_time):
+    store = MemoryStore()
+    for number, question in enumerate(("q1", "q2", "q3")):
+        config = open_config()
+        if number:
+            config = (await resume_config(store, "talk", config)).config
+
+        async def script(peer, question=question):
+            await peer.welcome_back()
+            peer.tag = question  # the server's ids are others
+            await peer.item_created(await peer.expect("conversation.item.create"))
+            await written_answer(peer, f"To {question}.", await peer.expect("response.create"))
+            await peer.linger()
+
+        async with exchange(script) as made:
+            provider = OpenAIRealtime(
+                api_key="k",
+                base_url="ws://peer/v1/realtime",
+                connector=connector("websockets", open_stream=made.open_stream),
+                seed=1,
+            )
+            kept = Conversation(store=store, id="talk")
+            async with open_session(config, provider=provider, store=kept) as session:
+                await session.send_input(RealtimeTextChunk(question))
+                await take(session, events.TurnCompleted)
+                await trio.sleep(2)
+    said = [entry.message.text_content() for entry in (await store.read("talk")).messages]
+    assert said == ["q1", "To q1.", "q2", "To q2.", "q3", "To q3."]

@@ -460,3 +460,59 @@ async def test_a_task_that_a_call_has_left_with_the_application_waits_for_that_c
         await trio.sleep(1)
         assert order == ["work ended", "interrupted"]
     assert outcomes(read) == {"work": "cancelled"}
+
+
+@pytest.mark.parametrize("by", ["the server", "another task"])
+async def test_an_interrupt_waits_for_what_another_one_has_stopped(by, autojump_clock):
+    ended = []
+
+    async def work() -> str:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.5)
+            ended.append(trio.current_time())
+
+    async def script(peer):
+        response = await peer.response()
+        await response.call("work", {})
+        await trio.sleep(0.1)
+        if by == "the server":
+            await response.done("cancelled", reason="turn_detected")
+        await linger(peer)
+
+    async with meeting(script, tools=[work]) as m:
+        await take(m.session, events.ToolCallRequested)
+        async with trio.open_nursery() as nursery:
+            if by == "another task":
+                await trio.sleep(0.1)
+                nursery.start_soon(m.session.interrupt)
+            await take(m.session, events.Interrupted)
+            await m.session.interrupt()
+            assert ended
+
+
+async def test_two_tools_that_interrupt_do_not_wait_for_each_other(autojump_clock):
+    left = []
+
+    async def hush(seconds: float) -> str:
+        try:
+            await trio.sleep(seconds)
+        finally:
+            with trio.CancelScope(shield=True):
+                await m.session.interrupt()
+            left.append(trio.current_time())
+        return "hushed"
+
+    async def script(peer):
+        response = await peer.response()
+        for seconds in (0.1, 10):
+            await response.call("hush", {"seconds": seconds})
+        await linger(peer)
+
+    async with meeting(script, tools=[hush]) as m:
+        read = await take(m.session, events.ToolCallFinished, events.ToolCallFinished)
+        await m.session.interrupt()
+        assert left == [0.1, 0.1]
+    assert of(read + await rest(m.session), events.ToolUnresponsive) == []

@@ -22,6 +22,7 @@ class Reports:
             ),
             raised=lambda call_id, error: self.said.append(("raised", call_id, error)),
             stopped=lambda call_id: self.said.append(("stopped", call_id)),
+            broken=lambda: self.said.append(("broken",)),
         )
 
 
@@ -140,7 +141,7 @@ async def test_a_sync_tool_runs_in_a_named_thread_that_is_abandoned_on_cancellat
             (call,) = reports.dispatch.find(["a"])
             await call.done.wait()
             assert reports.said == [("stopped", "a")]
-            assert reports.dispatch.threads == {"tool block (a)"} == set(names)
+            assert reports.dispatch.threads == ["tool block (a)"] == names
             nursery.cancel_scope.cancel()
     finally:
         release.set()

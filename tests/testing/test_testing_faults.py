@@ -21,7 +21,8 @@ from meerkat_rt.testing import (
     make_wire,
     openai_peer,
 )
-from meerkat_rt.transport import TransportClosed
+from meerkat_rt.testing.websocket_peer import WebSocketPeer
+from meerkat_rt.transport import TransportClosed, WebSocketTarget, connector
 
 SENT = ["first", "second", "third", "fourth"]
 
@@ -265,3 +266,36 @@ def test_a_sweep_arms_each_of_them_before_every_frame() -> None:
     for harmful in ("send garbage", "reset in a frame", "half-close"):
         assert any("TransportClosed" in each for each in seen[harmful])
     assert any("JSONDecodeError" in each for each in seen["garble a frame"])
+
+
+async def test_what_a_peer_has_gathered_goes_out_before_it_answers_a_close(autojump_clock):
+    wire = make_wire()
+    asked = trio.Event()
+    peer = WebSocketPeer(wire.server, lambda _message: None, asked.set)
+
+    async def open_stream(_host, _port):
+        await trio.lowlevel.checkpoint()
+        return wire.client
+
+    async def accept():
+        await asked.wait()
+        await peer.accept()
+
+    received = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.run)
+        nursery.start_soon(accept)
+        client = await connector("websockets", open_stream=open_stream).connect(
+            WebSocketTarget(url="ws://peer/"), nursery=nursery
+        )
+        peer.cork()
+        await peer.send_text("gathered")
+        client.start_close(1000)
+        await client.send([])
+        with pytest.raises(TransportClosed) as closed:
+            while True:
+                received += await client.receive()
+        await client.aclose()
+        nursery.cancel_scope.cancel()
+    assert received == [b"gathered"]
+    assert (closed.value.by, closed.value.code) == ("us", 1000)

@@ -240,3 +240,19 @@ async def test_wait_for_room(autojump_clock):
     with trio.move_on_after(5) as scope:
         await wire.client.wait_send_all_might_not_block()
     assert scope.cancelled_caught
+
+
+async def test_a_write_that_a_reset_has_broken_off_is_no_offence(autojump_clock):
+    wire = make_wire("tearing")
+
+    async def reset():
+        await trio.lowlevel.checkpoint()
+        wire.reset()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reset)
+        with pytest.raises(trio.BrokenResourceError):
+            await wire.client.send_all(b"x" * 100)
+    with pytest.raises(trio.BrokenResourceError):
+        await wire.client.send_all(b"y")
+    assert wire.offences == []

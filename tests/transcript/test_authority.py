@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from transcript.transcript_kit import Log, done, final, intr, obs, skip, spoken, text, trunc, user
+from transcript.transcript_kit import (
+    Log,
+    done,
+    final,
+    intr,
+    obs,
+    run_of,
+    skip,
+    spoken,
+    text,
+    trunc,
+    user,
+)
 
 from meerkat_rt.model.conversation import StopReason, Usage
 from meerkat_rt.transcript import (
@@ -726,3 +738,10 @@ def test_a_diagnostic_names_rule_item_and_response():
     assert diagnostic.rule == "response_conflict"
     assert (diagnostic.item_id, diagnostic.response_id) == ("i", "rB")
     assert "'rA'" in diagnostic.message
+
+
+def test_a_run_is_for_apply_all_and_not_for_apply():
+    first, second = (spoken("r", each, "a", None, "word") for each in ("d1", "d2"))
+    run = run_of([first, second])
+    with pytest.raises(TypeError, match="not a transcript event"):
+        TranscriptAuthority().apply(run)
