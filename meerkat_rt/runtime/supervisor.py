@@ -91,6 +91,8 @@ async def _produce(core: SessionCore, nursery: trio.Nursery, writing: trio.Nurse
                 producers.start_soon(core.vital, core.tools.run, name="tool dispatch")
                 await _until_closing(core, nursery, producers)
             finally:
+                # Without a request only a bug of ours leads here; nothing may be asked for behind.
+                core.worker_lost("supervisor")
                 core.wind_up()
                 if core.tools.running:
                     writing.start_soon(_name_unresponsive_tools, core, watch, name="tool watch")
