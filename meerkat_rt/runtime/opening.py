@@ -24,6 +24,7 @@ from .supervisor import supervise
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
 
     from ..model.conversation import Message
     from ..model.media import RealtimeTurningMode
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..transport import Connector
     from ..turn.effects import ToolSpec
     from .continuity_policy import ContinuityPolicy
+    from .guests import GuestJournal
     from .limits import SessionLimits
     from .origin import Origin
     from .ports import Recorder, SessionStore
@@ -121,39 +123,40 @@ async def run_session(
         LlmError: the session could not be opened, or the store not, or the recorder not.
     """
     kept = store if isinstance(store, Conversation) or store is None else Conversation(store=store)
+    going_on = kept is not None and kept.on_failure is OnStoreFailure.CONTINUE
+    conversation_id = None
+    opened: AbstractAsyncContextManager[GuestJournal | None] = nullcontext()
+    if kept is not None:
+        conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
+        opened = journal_of(kept.store, conversation_id, limits)
     with nullcontext() if recorder is None else recording_by(recorder) as recording:
-
-        def made(settings: MachineSettings) -> SessionCore:
+        async with opened as journal:
+            if journal is not None:
+                settings = _with_other_ids(settings, journal.restored.authority.items_known)
             core = SessionCore(
                 dialect=dialect,
                 settings=settings,
                 tools=tools,
                 limits=limits,
-                keep_going_without_store=(
-                    kept is not None and kept.on_failure is OnStoreFailure.CONTINUE
-                ),
+                keep_going_without_store=going_on,
                 recording=recording,
             )
+            core.conversation_id = conversation_id
             if origin is not None:
                 core.continuity = Continuity(core, origin, continuity)
-            return core
-
-        if kept is None:
-            async with _running(made(settings), connector, opening, tools) as session:
-                yield session
-            return
-        conversation_id = kept.id or f"conv_{secrets.token_hex(12)}"
-        async with journal_of(kept.store, conversation_id, limits) as journal:
-            restored = journal.restored
-            past = restored.authority
-            core = made(_with_other_ids(settings, past.items_known))
-            core.conversation_id = conversation_id
-            core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
-            if restored.messages or past.items_known:
-                core.begin_with((each.message for each in restored.messages), past)
-            core.begin_with(await core.journal.begin(history))
+            if journal is not None:
+                await _go_on(core, journal, history)
             async with _running(core, connector, opening, tools) as session:
                 yield session
+
+
+async def _go_on(core: SessionCore, journal: GuestJournal, history: tuple[Message, ...]) -> None:
+    """Write to `journal` from now on; what it has came before the session, or else `history`."""
+    core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
+    restored = journal.restored
+    if restored.messages or restored.authority.items_known:
+        core.begin_with((each.message for each in restored.messages), restored.authority)
+    core.begin_with(await core.journal.begin(history))
 
 
 def _with_other_ids(settings: MachineSettings, items_before: int) -> MachineSettings:

@@ -102,15 +102,14 @@ async def _produce(core: SessionCore, nursery: trio.Nursery, writing: trio.Nurse
 
 
 async def _until_closing(core: SessionCore, nursery: trio.Nursery, producers: trio.Nursery) -> None:
-    continuity = core.continuity
-    if continuity is not None and continuity.policy is not None:
-        producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
-        continuity = None
-    while not core.close_requested.is_set():
-        await core.summons.wait()
-        if continuity is not None and continuity.changes.swaps:
+    continuity = core.continuity  # until it has something to do
+    while True:
+        if continuity is not None and (continuity.policy is not None or continuity.changes.swaps):
             producers.start_soon(core.vital, continuity.run, nursery, name="continuity")
             continuity = None
+        if core.close_requested.is_set():
+            return
+        await core.summons.wait()
 
 
 async def _part(core: SessionCore) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import trio
 from continuitykit import MANAGED, calling
-from runtimekit import linger, open_config, serving, take, welcoming
+from runtimekit import closing, linger, of, open_config, outcome, serving, take, welcoming
 from trio.testing import MockClock
 
 from meerkat_rt import (
@@ -194,6 +194,42 @@ async def test_a_stop_in_a_tool_is_not_taken_for_its_outcome(stop, kind, virtual
             with pytest.raises(stop, match="now"):
                 async with server.open(tools=[tool]) as session:
                     await take(session, events.SessionClosed)
+
+
+async def stubborn() -> str:
+    with trio.CancelScope(shield=True):
+        await trio.sleep(60)
+    return "at last"
+
+
+@each_stop
+@pytest.mark.parametrize("where", ["a tool", "store writes"])
+async def test_a_stop_does_not_wait_unnoticed_for_a_tool_that_does_not(stop, where, autojump_clock):
+    """The session closes at once, and says what it waits for."""
+    trap = Trap(stop, where)
+
+    async def springs() -> str:
+        trap.at("a tool")
+        return "nothing"
+
+    async def script(peer):
+        await peer.tool_call_response(("stubborn", {}), ("springs", {}))
+        await trio.sleep(0.1)
+        await peer.text_response("Hello.")
+        await linger(peer)
+
+    read = []
+    async with serving(welcoming(script), client_may_leave=True, patience=100) as server:
+        with pytest.raises(stop, match="now"):
+            async with server.open(
+                tools=[springs, stubborn], beside={"store": trap.store}
+            ) as session:
+                while not of(read, events.ToolUnresponsive):
+                    read.append(await session.next_event())
+                told = trio.current_time()
+    assert told < 2
+    left, _ = await outcome(session)
+    assert closing(read + left).unresponsive_tools != ()
 
 
 @each_stop

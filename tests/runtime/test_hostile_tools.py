@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import pytest
 import trio
 from runtimekit import closing, linger, meeting, of, rest, serving, take, welcoming
 
-from meerkat_rt import errors, events
-from meerkat_rt.storage import MemoryStore
+from meerkat_rt import events
 from meerkat_rt.testing import quiescent_after
 
 
@@ -320,79 +318,3 @@ async def test_a_task_that_a_tool_puts_into_a_nursery_of_the_application_is_the_
         assert not ended
         nursery.cancel_scope.cancel()
     assert len(ended) == 1
-
-
-async def stubborn() -> str:
-    with trio.CancelScope(shield=True):
-        await trio.sleep(60)
-    return "at last"
-
-
-async def test_a_tool_that_stops_the_program_does_not_wait_unnoticed_for_another(
-    autojump_clock,
-) -> None:
-    """Which does not stop: the session closes at once, and says what it waits for."""
-
-    async def stop() -> str:
-        raise SystemExit("now")
-
-    async def script(peer):
-        await peer.tool_call_response(("stubborn", {}), ("stop", {}))
-        await linger(peer)
-
-    read = []
-    with pytest.raises(SystemExit, match="now"):
-        async with (
-            serving(welcoming(script), client_may_leave=True, patience=100) as server,
-            server.open(tools=[stop, stubborn]) as session,
-        ):
-            while not of(read, events.ToolUnresponsive):
-                read.append(await session.next_event())
-            told = trio.current_time()
-    assert told < 2
-    assert closing(read + await remains(session)).unresponsive_tools != ()
-
-
-async def remains(session):
-    """What is left to read of a session that has failed."""
-    read = []
-    with contextlib.suppress(errors.LlmError):
-        while (event := await session.next_event()) is not None:
-            read.append(event)
-    return read
-
-
-class StoppingJournal:
-    def __init__(self, journal):
-        self.restored = journal.restored
-
-    async def commit(self, batch):
-        await trio.lowlevel.checkpoint()
-        raise SystemExit("now")
-
-
-class StoppingStore(MemoryStore):
-    @contextlib.asynccontextmanager
-    async def open(self, session_id, **options):
-        async with super().open(session_id, **options) as journal:
-            yield StoppingJournal(journal)
-
-
-async def test_a_store_that_stops_the_program_does_not_either(autojump_clock) -> None:
-    async def script(peer):
-        await peer.tool_call_response(("stubborn", {}))
-        await trio.sleep(0.1)
-        await peer.text_response("Hello.")
-        await linger(peer)
-
-    read = []
-    with pytest.raises(SystemExit, match="now"):
-        async with (
-            serving(welcoming(script), client_may_leave=True, patience=100) as server,
-            server.open(tools=[stubborn], beside={"store": StoppingStore()}) as session,
-        ):
-            while not of(read, events.ToolUnresponsive):
-                read.append(await session.next_event())
-            told = trio.current_time()
-    assert told < 2
-    assert closing(read + await remains(session)).unresponsive_tools != ()

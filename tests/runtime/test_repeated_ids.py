@@ -5,6 +5,8 @@ Ids are the provider's, and a server that serves a connection knows of no other.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from continuitykit import calling, calling_gemini, exchange, open_config
@@ -163,6 +165,29 @@ async def test_what_is_said_of_such_a_thing_is_said_in_the_providers_words(autoj
         assert not call.of(events.ProviderErrorReported)
 
 
+@asynccontextmanager
+async def talk(script, store, seed, *, goes_on, tools=()):
+    """A session of the one conversation in `store`."""
+    config = open_config()
+    if goes_on:
+        config = (await resume_config(store, "talk", config)).config
+    async with exchange(script) as made:
+        provider = OpenAIRealtime(
+            api_key="k",
+            base_url="ws://peer/v1/realtime",
+            connector=connector("websockets", open_stream=made.open_stream),
+            seed=seed,
+        )
+        kept = Conversation(store=store, id="talk")
+        async with open_session(config, provider=provider, tools=tools, store=kept) as session:
+            yield session
+
+
+async def talked(store):
+    """What is stored of it."""
+    return [entry.message.text_content() for entry in (await store.read("talk")).messages]
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_ids_that_come_again_in_the_next_session_of_a_conversation_are_other_things(
     kind, virtual_time, tmp_path
@@ -177,27 +202,14 @@ async def test_ids_that_come_again_in_the_next_session_of_a_conversation_are_oth
             await spoken_turn(peer, "a")
             await peer.linger()
 
-        async with exchange(script) as made:
-            provider = OpenAIRealtime(
-                api_key="k",
-                base_url="ws://peer/v1/realtime",
-                connector=connector("websockets", open_stream=made.open_stream),
-                seed=seed,
-            )
-            config = open_config()
-            if seed > 1:
-                config = (await resume_config(store, "talk", config)).config
-            kept = Conversation(store=store, id="talk")
-            async with open_session(
-                config, provider=provider, tools=[shout], store=kept
-            ) as session:
-                await session.send_input(RealtimeTextChunk(text))
-                await take(session, *[events.MessageCommitted] * 4)
-            assert closing(await rest(session)).uncommitted_items == ()
+        async with talk(script, store, seed, goes_on=seed > 1, tools=[shout]) as session:
+            await session.send_input(RealtimeTextChunk(text))
+            await take(session, *[events.MessageCommitted] * 4)
+        assert closing(await rest(session)).uncommitted_items == ()
 
     for seed, text in enumerate(("one", "two", "three"), start=1):
         await one_session(text, seed)
-    said = [entry.message.text_content() for entry in (await store.read("talk")).messages]
+    said = await talked(store)
     turns = [[text, f"{text.upper()}!", "a", "You said a."] for text in ("one", "two", "three")]
     assert [text for text in said if text] == [text for turn in turns for text in turn]
 
@@ -342,33 +354,24 @@ async def going_on_after_a_crash(first, second, questions):
     """What is stored when a session has died after the first question, and another went on."""
     store, left = MemoryStore(), MemoryStore()
 
-    async def session_of(script, store, seed, questions, config):
-        async with exchange(script) as made:
-            provider = OpenAIRealtime(
-                api_key="k",
-                base_url="ws://peer/v1/realtime",
-                connector=connector("websockets", open_stream=made.open_stream),
-                seed=seed,
-            )
-            kept = Conversation(store=store, id="talk")
-            async with open_session(config, provider=provider, store=kept) as session:
-                for question in questions:
-                    if question is None:
-                        await session.create_response()
-                    else:
-                        await session.send_input(RealtimeTextChunk(question))
-                    if store is left:
-                        await take(session, events.TurnCompleted)
-                await trio.sleep(2)
-                if store is not left:
-                    await left.adopt(await store.read("talk"))  # as it is at this moment
-            return closing(await rest(session))
+    async def ask(session, question):
+        if question is None:
+            await session.create_response()
+        else:
+            await session.send_input(RealtimeTextChunk(question))
 
-    await session_of(first, store, 1, questions[:1], open_config())
-    config = (await resume_config(left, "talk", open_config())).config
-    reason = await session_of(second, left, 2, questions[1:], config)
+    async with talk(first, store, 1, goes_on=False) as session:
+        await ask(session, questions[0])
+        await trio.sleep(2)
+        await left.adopt(await store.read("talk"))  # as it is at this moment
+    async with talk(second, left, 2, goes_on=True) as session:
+        for question in questions[1:]:
+            await ask(session, question)
+            await take(session, events.TurnCompleted)
+        await trio.sleep(2)
+    reason = closing(await rest(session))
     assert (reason.clean, reason.uncommitted_items) == (True, ())
-    return [entry.message.text_content() for entry in (await left.read("talk")).messages]
+    return await talked(left)
 
 
 def answering(*answers, written, last_ends=True):
@@ -415,9 +418,6 @@ async def test_ids_that_come_again_after_a_crash_in_the_first_answer_are_other_t
 async def test_with_the_same_seed_the_next_session_of_a_conversation_gives_other_ids(virtual_time):
     store = MemoryStore()
     for number, question in enumerate(("q1", "q2", "q3")):
-        config = open_config()
-        if number:
-            config = (await resume_config(store, "talk", config)).config
 
         async def script(peer, question=question):
             await peer.welcome_back()
@@ -426,17 +426,8 @@ async def test_with_the_same_seed_the_next_session_of_a_conversation_gives_other
             await written_answer(peer, f"To {question}.", await peer.expect("response.create"))
             await peer.linger()
 
-        async with exchange(script) as made:
-            provider = OpenAIRealtime(
-                api_key="k",
-                base_url="ws://peer/v1/realtime",
-                connector=connector("websockets", open_stream=made.open_stream),
-                seed=1,
-            )
-            kept = Conversation(store=store, id="talk")
-            async with open_session(config, provider=provider, store=kept) as session:
-                await session.send_input(RealtimeTextChunk(question))
-                await take(session, events.TurnCompleted)
-                await trio.sleep(2)
-    said = [entry.message.text_content() for entry in (await store.read("talk")).messages]
-    assert said == ["q1", "To q1.", "q2", "To q2.", "q3", "To q3."]
+        async with talk(script, store, 1, goes_on=number > 0) as session:
+            await session.send_input(RealtimeTextChunk(question))
+            await take(session, events.TurnCompleted)
+            await trio.sleep(2)
+    assert await talked(store) == ["q1", "To q1.", "q2", "To q2.", "q3", "To q3."]

@@ -12,6 +12,15 @@ from meerkat_rt import ToolDef, ToolResult, events
 TURNS = [events.TurnCompleted] * 3
 
 
+async def is_cut_off(peer, seconds, **arguments):
+    """The first response calls, and is interrupted while the call runs."""
+    response = await peer.response()
+    await response.call("work", arguments, call_id="call_0")
+    await trio.sleep(seconds)
+    await response.done("cancelled", reason="turn_detected")
+    await peer.expect_tool_output("call_0")
+
+
 async def calls_again(peer, name="work", **arguments):
     """A second response calls with the id of the first one's call; what it is answered."""
     response = await peer.response()
@@ -36,11 +45,7 @@ async def test_the_late_end_of_the_first_is_not_the_seconds(autojump_clock) -> N
         return text.upper()
 
     async def script(peer):
-        response = await peer.response()
-        await response.call("work", {"text": "one"}, call_id="call_0")
-        await trio.sleep(0.1)
-        await response.done("cancelled", reason="turn_detected")
-        await peer.expect_tool_output("call_0")
+        await is_cut_off(peer, 0.1, text="one")
         assert await calls_again(peer, text="two") == "TWO"
         await goes_on(peer)
 
@@ -116,11 +121,7 @@ async def test_a_thread_that_the_first_one_left_behind_is_still_counted(virtual_
         return text.upper()
 
     async def script(peer):
-        response = await peer.response()
-        await response.call("work", {"text": "one"}, call_id="call_0")
-        await trio.sleep(1)
-        await response.done("cancelled", reason="turn_detected")
-        await peer.expect_tool_output("call_0")
+        await is_cut_off(peer, 1, text="one")
         assert await calls_again(peer, text="two") == "TWO"
         await goes_on(peer)
 
@@ -144,11 +145,7 @@ async def test_a_call_that_the_application_owes_is_not_answered_by_the_first_one
         return "one, too late"
 
     async def script(peer):
-        response = await peer.response()
-        await response.call("work", {}, call_id="call_0")
-        await trio.sleep(0.1)
-        await response.done("cancelled", reason="turn_detected")
-        await peer.expect_tool_output("call_0")
+        await is_cut_off(peer, 0.1)
         assert await calls_again(peer, "owed") == "by the application"
         await goes_on(peer)
 
