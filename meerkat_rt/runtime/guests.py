@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("meerkat_rt.runtime")
 
+_NOTHING = TranscriptBatch()
+
 
 class GuestJournal:
     """A store's journal, whose every failure is an `LlmError`.
@@ -44,7 +46,7 @@ class GuestJournal:
     def __init__(self, journal: SessionJournal, patience: float) -> None:
         self._journal = journal
         self._patience = patience
-        self._again = TranscriptBatch()
+        self._again = _NOTHING
         self.restored = journal.restored
         _check(self.restored, RestoredConversation, "restored")
 
@@ -54,11 +56,13 @@ class GuestJournal:
         Raises:
             LlmError: the store's; `StoreUnusable` for what is not of ours.
         """
-        again, self._again = self._again, TranscriptBatch()
+        again, self._again = self._again, _NOTHING
         events, unstage = again.entries + batch.entries, again.unstage + batch.unstage
         try:
             with _of_the_store("failed to write"):
-                whole = attrs.evolve(batch, events=events, unstage=unstage)
+                whole = batch
+                if again is not _NOTHING:
+                    whole = attrs.evolve(batch, events=events, unstage=unstage)
                 with trio.move_on_after(self._patience) as scope:
                     made = tuple(await self._journal.commit(whole))
                 if scope.cancelled_caught:

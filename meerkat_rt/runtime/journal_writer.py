@@ -6,6 +6,7 @@ the event loop.  A message is announced when it is durable, and not before.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -55,9 +56,9 @@ class JournalWriter:
         self._owed: dict[str, None] = {}  # items of events that the journal has and the store not
         self._under_way: tuple[TranscriptEntry, ...] = ()  # in the commit that is
         self._writing = False
-        self._urgent = False  # something waits that may complete a message
         self._staged: set[str] = set()
-        self._changed = Signal()
+        self._due = Signal()
+        self._sleep: trio.CancelScope | None = None  # until something is due, or its deadline
         self._idle = trio.lowlevel.ParkingLot()
 
     @property
@@ -70,8 +71,14 @@ class JournalWriter:
         events = tuple(events)
         self._events += events
         if not _COMPLETING.isdisjoint(map(type, events)):
-            self._urgent = True
-        self._changed.set()
+            self._due.set()
+        else:
+            self._soon()
+
+    def _soon(self) -> None:
+        """What waits is due in a while, if no earlier."""
+        if self._events and self._sleep is not None and self._sleep.deadline == math.inf:
+            self._sleep.deadline = trio.current_time() + LINGER
 
     async def begin(self, history: tuple[Message, ...]) -> tuple[Message, ...]:
         """Store what a new conversation was seeded with; returns what was added.
@@ -103,19 +110,19 @@ class JournalWriter:
         What completes no message waits a little for more: a commit costs much more than an event.
         """
         while True:
-            await self._changed.wait()
-            with trio.move_on_after(LINGER):
-                while not self._urgent:
-                    await self._changed.wait()
+            try:
+                with trio.CancelScope() as self._sleep:
+                    self._soon()
+                    await self._due.wait()
+            finally:
+                self._sleep = None
             while self._events:
-                self._urgent = False
                 await self._write()
             self._idle.unpark_all()
 
     async def wait_written(self) -> None:
         """Wait until everything taken in so far is durable, or was given up."""
-        self._urgent = True
-        self._changed.set()
+        self._due.set()
         while self._events or self._writing:
             await self._idle.park()
 
