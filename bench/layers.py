@@ -8,7 +8,6 @@ layers are compared with it, and so from one machine to another.
 from __future__ import annotations
 
 import gc
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -99,8 +98,7 @@ class Bed:
         )
         self._settings = provider.settings(config)
         self._dialect = provider.dialect(config)
-        decode = self._dialect.codec("link").decode
-        self._decoded = [event for frame in self._frames for event in decode(frame)]
+        self._decoded = self._dialect.codec("link").decode_all(self._frames)
         machine = SessionMachine(self._settings)
         self._events, self._transcript = [], []
         for start in range(0, len(self._decoded), BATCH):
@@ -138,11 +136,11 @@ class Bed:
 
     def codec(self) -> float:
         """Messages to neutral events, which is `decode` and the dialect."""
-        whole = itertools.repeat(self._dialect.codec("link").decode, self._n)
+        decode_all = self._dialect.codec("link").decode_all
 
         def work() -> None:
-            for decode, frame in zip(whole, self._frames, strict=True):
-                decode(frame)
+            for start in range(0, self._n, BATCH):
+                decode_all(self._frames[start : start + BATCH])
 
         return self._cost(work)
 

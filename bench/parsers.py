@@ -21,8 +21,8 @@ Parser = Callable[[bytes], Any]
 # Frames of text have no typed form of their own: the parser fills the neutral event itself.  Audio
 # is cut out and decoded where it stands, and what stands around it is known: that is parsing alone.
 _AT_ONCE: dict[str, Parser] = {
-    "response.output_text.delta": openai._decode_text,
-    "response.output_audio_transcript.delta": openai._decode_transcript,
+    "response.output_text.delta": openai._text_delta,
+    "response.output_audio_transcript.delta": openai._transcript_delta,
     "response.output_audio.delta": openai._audio_delta,
 }
 

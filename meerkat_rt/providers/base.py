@@ -10,7 +10,7 @@ import attrs
 from ..model.media import RealtimeCapabilities, ResponseModality
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ..model.conversation import ToolDef
     from ..model.errors import LlmError
@@ -115,6 +115,10 @@ class LinkCodec(Protocol):
 
         Never raises: what is not understood is UnknownFrame or ProtocolFault.
         """
+        ...
+
+    def decode_all(self, batch: Iterable[bytes]) -> list[ProviderEvent]:
+        """Events of frames that came together: what `decode` makes of each, in order."""
         ...
 
     def encode(self, command: ProviderCommand) -> Sequence[bytes]:

@@ -1,19 +1,22 @@
 """What a dialect tells the machine: one neutral fact each, with the provider's ids.
 
 The hot events carry the field names that OpenAI's wire uses, so that its dialect can decode a frame
-straight into them.
+straight into them, and the parser checks what the annotations say beside the type.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import attrs
+from msgspec import Meta
 
 from ..model.conversation import Usage
 from ..model.events import ProviderFault, RateLimit
 from ..model.quick import quick
+
+MAX_INDEX = 2**31 - 1  # of a content part
 
 
 def shown_size(data: bytes) -> str:
@@ -290,26 +293,30 @@ class OutputItemEnded:
     incomplete: bool = False
 
 
+Id: TypeAlias = Annotated[str, Meta(min_length=1)]
+Index: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
+
+
 @attrs.frozen
 class TextDelta:
     """More written text."""
 
-    event_id: str
-    response_id: str
-    item_id: str
+    event_id: Id
+    response_id: Id
+    item_id: Id
     delta: str
-    content_index: int = 0
+    content_index: Index = 0
 
 
 @attrs.frozen
 class TranscriptDelta:
     """More text of spoken output."""
 
-    event_id: str
-    response_id: str
-    item_id: str
+    event_id: Id
+    response_id: Id
+    item_id: Id
     delta: str
-    content_index: int = 0
+    content_index: Index = 0
 
 
 @quick

@@ -26,7 +26,7 @@ from .unconsumed import Unconsumed
 from .wire_json import count, from_base64, milliseconds, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from ...turn.ports import ProviderCommand, ProviderEvent
     from ..base import LinkCodec, Replay
@@ -74,6 +74,10 @@ class GeminiCodec:
             self._began = self._turns.began
             self._unconsumed.heeded()
         return (*pending, *self._taken())
+
+    def decode_all(self, batch: Iterable[bytes]) -> list[ProviderEvent]:
+        """Events of these frames, one after the other.  Never raises."""
+        return [event for frame in batch for event in self.decode(frame)]
 
     def _taken(self) -> list[ProviderEvent]:
         taken, self._turns.out = self._turns.out, []

@@ -3,7 +3,7 @@
 Never raises: a frame of an unknown type is an UnknownFrame, one that breaks the protocol a
 ProtocolFault.  The frames of which a session receives fifty a second (text, transcript and audio
 deltas) take the fewest steps: the type is cut out of a known prefix, and msgspec fills the neutral
-event itself.
+event itself, and checks it.  What it refuses is looked at again, with care.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import conversation, frames, ranges, responses
 from .frames import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
     from ...turn.ports import ProviderEvent
@@ -28,53 +28,30 @@ if TYPE_CHECKING:
     Handler: TypeAlias = Callable[[bytes], Events]
 
 F = TypeVar("F")
+H = TypeVar("H")
 
 # ---------------------------------------------------------------- the hot path
 
-_decode_text = msgspec.json.Decoder(ports.TextDelta).decode
-_decode_transcript = msgspec.json.Decoder(ports.TranscriptDelta).decode
+_text_delta = msgspec.json.Decoder(ports.TextDelta).decode
+_transcript_delta = msgspec.json.Decoder(ports.TranscriptDelta).decode
 _decode_audio = msgspec.json.Decoder(frames.AudioDeltaFrame).decode
 _b64decode = pybase64.b64decode
 
 
-def _text_delta(frame: bytes) -> Events:
-    try:
-        event = _decode_text(frame)
-    except msgspec.ValidationError:
-        return _delta(frame, ports.TextDelta)
-    if event.content_index or not (event.event_id and event.item_id and event.response_id):
-        _check_delta(event)
-    return (event,)
+def _careful(event: type[ports.TextDelta | ports.TranscriptDelta]) -> Handler:
+    def handle(frame: bytes) -> Events:
+        wire = frames.lenient(frames.DeltaFrame, msgspec.json.decode(frame))
+        return (
+            event(
+                ranges.known(wire.event_id, "event_id"),
+                ranges.known(wire.response_id, "response_id"),
+                ranges.known(wire.item_id, "item_id"),
+                wire.delta or "",
+                ranges.index(wire.content_index),
+            ),
+        )
 
-
-def _transcript_delta(frame: bytes) -> Events:
-    try:
-        event = _decode_transcript(frame)
-    except msgspec.ValidationError:
-        return _delta(frame, ports.TranscriptDelta)
-    if event.content_index or not (event.event_id and event.item_id and event.response_id):
-        _check_delta(event)
-    return (event,)
-
-
-def _check_delta(event: ports.TextDelta | ports.TranscriptDelta) -> None:
-    ranges.index(event.content_index)
-    ranges.known(event.event_id, "event_id")
-    ranges.known(event.item_id, "item_id")
-    ranges.known(event.response_id, "response_id")
-
-
-def _delta(frame: bytes, event: type[ports.TextDelta | ports.TranscriptDelta]) -> Events:
-    wire = frames.lenient(frames.DeltaFrame, msgspec.json.decode(frame))
-    found = event(
-        wire.event_id,
-        wire.response_id,
-        wire.item_id,
-        wire.delta or "",
-        ranges.index(wire.content_index),
-    )
-    _check_delta(found)
-    return (found,)
+    return handle
 
 
 _DELTA = b'"delta":"'
@@ -90,7 +67,7 @@ _audio_delta_of = unchecked(ports.AudioDelta)
 _places: dict[bytes, tuple[str, str, int]] = {}
 
 
-def _audio_delta(frame: bytes) -> Events:
+def _audio_delta(frame: bytes) -> ports.AudioDelta | ports.OutputProgress:
     # The audio is cut out and decoded where it stands, and the parser gets the rest.  It gets it
     # once: the frames of one part differ in nothing else but their ids, of which we read none, and
     # which cannot hide anything as long as they are made of harmless characters.
@@ -110,7 +87,8 @@ def _audio_delta(frame: bytes) -> Events:
             except ValueError:  # an escape in the text, or whatever is wrong with it
                 return _any_audio_delta(frame)
             if data:
-                return (_audio_delta_of(place[0], place[1], data, place[2]),)
+                event: ports.AudioDelta = _audio_delta_of(place[0], place[1], data, place[2])
+                return event
     return _any_audio_delta(frame)
 
 
@@ -136,7 +114,7 @@ def _place(frame: bytes, start: int, end: int, around: bytes) -> tuple[str, str,
     return place
 
 
-def _any_audio_delta(frame: bytes) -> Events:
+def _any_audio_delta(frame: bytes) -> ports.AudioDelta | ports.OutputProgress:
     try:
         wire = _decode_audio(frame)
     except msgspec.ValidationError:
@@ -144,12 +122,11 @@ def _any_audio_delta(frame: bytes) -> Events:
     if not (wire.response_id and wire.item_id):
         raise Malformed("response_id or item_id: blank")
     if not wire.delta:
-        return (ports.OutputProgress(response_id=wire.response_id),)
+        return ports.OutputProgress(response_id=wire.response_id)
     data = _b64decode(wire.delta, None, True)
     index = wire.content_index
-    return (
-        ports.AudioDelta(wire.response_id, wire.item_id, data, ranges.index(index) if index else 0),
-    )
+    place = ranges.index(index) if index else 0
+    return ports.AudioDelta(wire.response_id, wire.item_id, data, place)
 
 
 # ---------------------------------------------------------------- the table
@@ -186,9 +163,9 @@ _SPEECH_STOPPED = _read(frames.SpeechStoppedFrame, conversation.speech_stopped)
 _LIST = "mcp_list_tools"
 
 _TRANSLATED: dict[str, Handler] = {
-    "response.output_text.delta": _text_delta,
-    "response.output_audio_transcript.delta": _transcript_delta,
-    "response.output_audio.delta": _audio_delta,
+    "response.output_text.delta": _careful(ports.TextDelta),
+    "response.output_audio_transcript.delta": _careful(ports.TranscriptDelta),
+    "response.output_audio.delta": lambda frame: (_any_audio_delta(frame),),
     "error": _read(frames.ErrorFrame, conversation.error),
     "session.created": _read(frames.SessionFrame, conversation.session_created),
     "session.updated": _read(frames.SessionFrame, conversation.session_updated),
@@ -262,13 +239,27 @@ _HANDLERS: dict[bytes, Handler] = {
     **{name.encode(): _pass_on for name in PASSED_ON},
     **{name.encode(): _ignore for name in IGNORED},
 }
-# By what a frame begins with, up to the end of its type's name: one look into it, for servers that
-# write the type first, as all known ones do.
-_BEGINNINGS = {
-    start + name: handler
-    for name, handler in _HANDLERS.items()
-    for start in (b'{"type":"', b'{"type": "')
+_QUICK: dict[bytes, Callable[[bytes], ProviderEvent]] = {
+    b"response.output_text.delta": _text_delta,
+    b"response.output_audio_transcript.delta": _transcript_delta,
+    b"response.output_audio.delta": _audio_delta,
 }
+
+
+def _by_beginning(table: dict[bytes, H]) -> dict[bytes, H]:
+    """By what a frame begins with, up to the end of its type's name.
+
+    One look into it, for servers that write the type first, as all known ones do.
+    """
+    return {
+        start + name: handler
+        for name, handler in table.items()
+        for start in (b'{"type":"', b'{"type": "')
+    }
+
+
+_BEGINNINGS = _by_beginning(_HANDLERS)
+_QUICK_BEGINNINGS = _by_beginning(_QUICK)
 _SHORTEST = len(b'{"type": "')  # no name is empty, so that no quote is missed
 
 
@@ -277,10 +268,30 @@ def decode(frame: bytes) -> Events:
 
     Where a key stands twice in one object, JSON does not say which one counts, and neither do we.
     """
+    return tuple(decode_all((frame,)))
+
+
+def decode_all(batch: Iterable[bytes]) -> list[ProviderEvent]:
+    """Events of these frames, one after the other.  Never raises; see `decode`."""
+    events: list[ProviderEvent] = []
+    add, quick = events.append, _QUICK_BEGINNINGS.get
+    for frame in batch:
+        handler = quick(frame[: frame.find(b'"', _SHORTEST)])
+        if handler is None:
+            events += _decode(frame)
+            continue
+        try:
+            add(handler(frame))
+        except (ValueError, RecursionError):  # msgspec's and base64's errors are ValueErrors
+            events += _decode(frame)
+    return events
+
+
+def _decode(frame: bytes) -> Events:
     try:
         handler = _BEGINNINGS.get(frame[: frame.find(b'"', _SHORTEST)])
         return _otherwise(frame) if handler is None else handler(frame)
-    except (ValueError, RecursionError) as error:  # msgspec's and base64's errors are ValueErrors
+    except (ValueError, RecursionError) as error:
         return (ports.ProtocolFault(message=f"{_named(frame)}: {error}", raw=frame),)
 
 

@@ -342,6 +342,7 @@ class OpenAIDialect:
         return ()
 
     decode = staticmethod(decoding.decode)
+    decode_all = staticmethod(decoding.decode_all)
 
     def encode(self, command: ProviderCommand) -> Sequence[bytes]:
         """Frames of one command, each with the command's reference.

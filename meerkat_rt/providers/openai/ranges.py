@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ...turn.provider_events import MAX_INDEX
 from .frames import Malformed
 
-MAX_INDEX = 2**31 - 1
 MAX_COUNT = 2**53  # what a JSON number holds exactly; a session of 60 minutes is far below
 
 

@@ -58,8 +58,14 @@ class _Overheard:
 
     def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
         """As the codec itself."""
-        events = tuple(self._codec.decode(frame))
+        events = self._codec.decode(frame)
         self._told(events)
+        return events
+
+    def decode_all(self, batch: Iterable[bytes]) -> list[ProviderEvent]:
+        """As the codec itself."""
+        events = self._codec.decode_all(batch)
+        self._told(tuple(events))
         return events
 
 

@@ -17,7 +17,7 @@ KIND = "response.output_audio.delta"
 
 def by_whole_parse(frame: bytes) -> tuple[object, ...]:
     try:
-        return decoding._any_audio_delta(frame)
+        return (decoding._any_audio_delta(frame),)
     except (ValueError, RecursionError):
         return (ports.ProtocolFault,)
 

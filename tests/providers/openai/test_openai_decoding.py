@@ -11,6 +11,7 @@ from support.openai_oracle import models
 
 from meerkat_rt.model.conversation import Usage
 from meerkat_rt.model.events import ProviderFault, RateLimit
+from meerkat_rt.providers.openai import decoding
 from meerkat_rt.providers.openai.decoding import IGNORED, PASSED_ON, TRANSLATED, decode
 from meerkat_rt.turn import ports
 from meerkat_rt.turn.ports import ErrorMeaning, ItemKind, ResponseStatus
@@ -292,6 +293,49 @@ def test_a_changed_session_shape_does_not_hide_the_acknowledgement():
     event = decode_one("session.updated", session={"id": 5, "expires_at": "soon", "audio": 1})
     assert event == ports.SessionUpdated()
     assert decode_one("session.created", session=[]) == ports.SessionCreated()
+
+
+# ---------------------------------------------------------------- the quick way
+
+
+ODD = [
+    {},
+    {"delta": ""},
+    {"delta": None},
+    {"delta": 7},
+    {"delta": 'é😀"\\'},
+    {"event_id": ""},
+    {"event_id": None},
+    {"item_id": ""},
+    {"item_id": 3},
+    {"response_id": ""},
+    {"content_index": 1},
+    {"content_index": -1},
+    {"content_index": 2**31},
+    {"content_index": 2**31 - 1},
+    {"content_index": 2**80},
+    {"content_index": 1.0},
+    {"content_index": "1"},
+    {"content_index": None},
+    {"obfuscation": "xyz", "future": {"delta": "other"}},
+]
+
+
+@pytest.mark.parametrize(
+    "kind", ["response.output_text.delta", "response.output_audio_transcript.delta"]
+)
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_the_quick_way_makes_of_a_delta_what_the_careful_one_does(kind, odd):
+    raw = frame(kind, **{"delta": "hi", **PART, **odd})
+    assert decode(raw) == decoding._decode(raw)
+    assert decode(raw[:-1]) == decoding._decode(raw[:-1])
+
+
+def test_frames_that_come_together_are_what_they_are_alone():
+    frames = [*generated_frames(), b"{", frame("response.output_text.delta", delta=5), b"[]"]
+    together = decoding.decode_all(frames)
+    assert together == [event for raw in frames for event in decode(raw)]
+    assert {type(event) for event in together} > {ports.ProtocolFault, ports.UnknownFrame}
 
 
 # ---------------------------------------------------------------- ranges
