@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import asynccontextmanager, contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,7 +23,7 @@ from .ports import RestoredConversation, StoredMessage, TranscriptBatch
 from .tool_dispatch import describe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
     from ..model.events import CloseReason
     from ..turn.effects import MachineSettings
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from .ports import Recorder, Recording, SessionJournal, SessionStore
 
 _logger = logging.getLogger("meerkat_rt.runtime")
-
-_NOTHING = TranscriptBatch()
 
 
 class GuestJournal:
@@ -46,7 +45,9 @@ class GuestJournal:
     def __init__(self, journal: SessionJournal, patience: float) -> None:
         self._journal = journal
         self._patience = patience
-        self._again = _NOTHING
+        self._commits = 0
+        # Of commits that have failed, in order: what is handed over again, with their numbers.
+        self._again: list[tuple[int, TranscriptBatch]] = []
         self.restored = journal.restored
         _check(self.restored, RestoredConversation, "restored")
 
@@ -56,13 +57,12 @@ class GuestJournal:
         Raises:
             LlmError: the store's; `StoreUnusable` for what is not of ours.
         """
-        again, self._again = self._again, _NOTHING
-        events, unstage = again.entries + batch.entries, again.unstage + batch.unstage
+        self._commits += 1
+        again, self._again = self._again, []
+        own = self._commits, batch
         try:
             with _of_the_store("failed to write"):
-                whole = batch
-                if again is not _NOTHING:
-                    whole = attrs.evolve(batch, events=events, unstage=unstage)
+                whole = _together([*again, own]) if again else batch
                 with trio.move_on_after(self._patience) as scope:
                     made = tuple(await self._journal.commit(whole))
                 if scope.cancelled_caught:
@@ -70,16 +70,25 @@ class GuestJournal:
                 for each in made:
                     _check(each, StoredMessage, "a message that was committed")
         except StoreUnusable:
-            self._again = TranscriptBatch(events=events, unstage=unstage)
+            self._keep([*again, own])
             raise
         except trio.Cancelled:
-            self._again = attrs.evolve(
-                again,
-                events=again.entries + self._again.entries,
-                unstage=again.unstage + self._again.unstage,
-            )
+            self._keep(again)
             raise
         return made
+
+    def _keep(self, failed: Iterable[tuple[int, TranscriptBatch]]) -> None:
+        # Another commit that was under way may have failed first.
+        self._again = sorted([*self._again, *failed], key=itemgetter(0))
+
+
+def _together(batches: Sequence[tuple[int, TranscriptBatch]]) -> TranscriptBatch:
+    """The last of these, with the events and the removals of all."""
+    return attrs.evolve(
+        batches[-1][1],
+        events=[entry for _, batch in batches for entry in batch.entries],
+        unstage=[item_id for _, batch in batches for item_id in batch.unstage],
+    )
 
 
 @asynccontextmanager

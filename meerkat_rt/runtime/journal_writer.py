@@ -76,7 +76,7 @@ class JournalWriter:
             self._soon()
 
     def _soon(self) -> None:
-        """What waits is due in a while, if no earlier."""
+        """What waits is due in a while, unless it is already."""
         if self._events and self._sleep is not None and self._sleep.deadline == math.inf:
             self._sleep.deadline = trio.current_time() + LINGER
 

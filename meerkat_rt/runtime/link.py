@@ -266,14 +266,16 @@ async def receive(core: SessionCore, link: Link) -> None:
     transport = link.transport
     while True:
         try:
-            rest = await transport.receive()
+            batch = await transport.receive()
         except TransportClosed as closed:
             _lost(core, link, *ending(link.dialect, closed))
             return
         if core.recording is not None:
-            core.recording.wire(trio.current_time(), received=sum(map(len, rest)))
-        while rest:
-            frames, rest = rest[:FRAMES_PER_STEP], rest[FRAMES_PER_STEP:]
+            core.recording.wire(trio.current_time(), received=sum(map(len, batch)))
+        for start in range(0, len(batch), FRAMES_PER_STEP):
+            if start:
+                await trio.lowlevel.checkpoint()
+            frames = batch[start : start + FRAMES_PER_STEP]
             events = link.codec.decode_all(frames)  # another codec after `Link.speak`
             if core.link is link:
                 if link.aliases is not None:
@@ -286,8 +288,6 @@ async def receive(core: SessionCore, link: Link) -> None:
                 return
             else:
                 link.hold(frames, events, trio.current_time())
-            if rest:
-                await trio.lowlevel.checkpoint()
 
 
 async def send(core: SessionCore, link: Link) -> None:
@@ -339,11 +339,12 @@ async def _send(core: SessionCore, link: Link) -> None:
 
 
 async def _unwritable(core: SessionCore, link: Link, closed: TransportClosed) -> None:
+    if link.ended.is_set():
+        return
     # The receiver sees the same, and the close frame behind it, unless the connection is broken in
     # one direction only.
-    if not link.ended.is_set():
-        with trio.move_on_after(READ_OUT):
-            await link.ended.wait()
+    with trio.move_on_after(READ_OUT):
+        await link.ended.wait()
     if not link.ended.is_set():
         _lost(core, link, *ending(link.dialect, closed))
         link.scope.cancel(reason="the connection is lost")

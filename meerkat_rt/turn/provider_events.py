@@ -293,6 +293,7 @@ class OutputItemEnded:
     incomplete: bool = False
 
 
+# Checked by a parser that fills an event itself, and by nobody else.
 Id: TypeAlias = Annotated[str, Meta(min_length=1)]
 Index: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 

@@ -1,4 +1,4 @@
-"""When the journal writer commits: at once what completes a message, and soon all else."""
+"""When the journal writer commits, and what becomes of a commit that the store breaks in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from meerkat_rt.model.transcript import (
     AssistantTurnCompleted,
     RealtimeTranscriptEvent,
 )
+from meerkat_rt.runtime.errors import StoreUnusable
+from meerkat_rt.runtime.guests import GuestJournal
 from meerkat_rt.runtime.journal_writer import LINGER, JournalWriter
 from meerkat_rt.runtime.ports import RestoredConversation, StoredMessage, TranscriptBatch
 from meerkat_rt.transcript import TranscriptAuthority
@@ -128,3 +130,41 @@ async def test_a_close_does_not_wait_for_company(nursery, autojump_clock):
     assert writing.unwritten == ()
     assert journal.commits == [(start, ["a"])]
     nursery.cancel_scope.cancel()
+
+
+class Breaking(Journal):
+    """A commit is refused when its time is up, as long as it is `broken`."""
+
+    broken = True
+
+    async def commit(self, batch: TranscriptBatch) -> tuple[StoredMessage, ...]:
+        made = await super().commit(batch)
+        if self.broken:
+            raise OSError("the disk is on fire")
+        return made
+
+
+async def test_of_commits_that_fail_side_by_side_nothing_is_forgotten(nursery, autojump_clock):
+    store = Breaking(takes=1.0)
+    journal = GuestJournal(store, patience=30.0)
+
+    async def commit(*events: RealtimeTranscriptEvent) -> None:
+        with pytest.raises(StoreUnusable):
+            await journal.commit(TranscriptBatch(events=events))
+
+    nursery.start_soon(commit, said("a"))
+    await trio.sleep(0.5)
+    nursery.start_soon(commit)  # such as a text that is staged meanwhile
+    await trio.sleep(1.2)
+    nursery.start_soon(commit)  # has what failed with it
+    await trio.sleep(0.1)
+    nursery.start_soon(commit, said("b"))
+    await trio.sleep(0.7)
+    store.takes = 2.0
+    nursery.start_soon(commit)  # has "a", and fails after "b" has
+    await trio.sleep(5)
+    store.broken = False
+    await journal.commit(TranscriptBatch(events=[said("c")]))
+    assert store.commits[-1][1] == ["a", "b", "c"]
+    await journal.commit(TranscriptBatch(events=[said("d")]))
+    assert store.commits[-1][1] == ["d"]

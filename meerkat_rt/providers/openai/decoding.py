@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Handler: TypeAlias = Callable[[bytes], Events]
 
 F = TypeVar("F")
+D = TypeVar("D", ports.TextDelta, ports.TranscriptDelta)
 H = TypeVar("H")
 
 # ---------------------------------------------------------------- the hot path
@@ -38,18 +39,20 @@ _decode_audio = msgspec.json.Decoder(frames.AudioDeltaFrame).decode
 _b64decode = pybase64.b64decode
 
 
-def _careful(event: type[ports.TextDelta | ports.TranscriptDelta]) -> Handler:
+def _delta(kind: type[D], quick: Callable[[bytes], D]) -> Handler:
     def handle(frame: bytes) -> Events:
-        wire = frames.lenient(frames.DeltaFrame, msgspec.json.decode(frame))
-        return (
-            event(
-                ranges.known(wire.event_id, "event_id"),
-                ranges.known(wire.response_id, "response_id"),
-                ranges.known(wire.item_id, "item_id"),
-                wire.delta or "",
-                ranges.index(wire.content_index),
-            ),
-        )
+        try:
+            return (quick(frame),)
+        except msgspec.ValidationError:
+            wire = frames.lenient(frames.DeltaFrame, msgspec.json.decode(frame))
+            said = {
+                "event_id": wire.event_id,
+                "response_id": wire.response_id,
+                "item_id": wire.item_id,
+                "delta": wire.delta or "",
+                "content_index": wire.content_index or 0,
+            }
+            return (msgspec.convert(said, kind),)
 
     return handle
 
@@ -163,8 +166,8 @@ _SPEECH_STOPPED = _read(frames.SpeechStoppedFrame, conversation.speech_stopped)
 _LIST = "mcp_list_tools"
 
 _TRANSLATED: dict[str, Handler] = {
-    "response.output_text.delta": _careful(ports.TextDelta),
-    "response.output_audio_transcript.delta": _careful(ports.TranscriptDelta),
+    "response.output_text.delta": _delta(ports.TextDelta, _text_delta),
+    "response.output_audio_transcript.delta": _delta(ports.TranscriptDelta, _transcript_delta),
     "response.output_audio.delta": lambda frame: (_any_audio_delta(frame),),
     "error": _read(frames.ErrorFrame, conversation.error),
     "session.created": _read(frames.SessionFrame, conversation.session_created),
@@ -276,20 +279,21 @@ def decode_all(batch: Iterable[bytes]) -> list[ProviderEvent]:
     events: list[ProviderEvent] = []
     add, quick = events.append, _QUICK_BEGINNINGS.get
     for frame in batch:
-        handler = quick(frame[: frame.find(b'"', _SHORTEST)])
+        begun = frame[: frame.find(b'"', _SHORTEST)]
+        handler = quick(begun)
         if handler is None:
-            events += _decode(frame)
+            events += _carefully(frame, begun)
             continue
         try:
             add(handler(frame))
         except (ValueError, RecursionError):  # msgspec's and base64's errors are ValueErrors
-            events += _decode(frame)
+            events += _carefully(frame, begun)
     return events
 
 
-def _decode(frame: bytes) -> Events:
+def _carefully(frame: bytes, begun: bytes) -> Events:
     try:
-        handler = _BEGINNINGS.get(frame[: frame.find(b'"', _SHORTEST)])
+        handler = _BEGINNINGS.get(begun)
         return _otherwise(frame) if handler is None else handler(frame)
     except (ValueError, RecursionError) as error:
         return (ports.ProtocolFault(message=f"{_named(frame)}: {error}", raw=frame),)

@@ -1,4 +1,7 @@
-"""Values of wire events, checked.  The parser fills types, not ranges."""
+"""Values of wire events, checked.
+
+The parser fills types; ranges are its business in deltas of text alone, whose event says them.
+"""
 
 from __future__ import annotations
 

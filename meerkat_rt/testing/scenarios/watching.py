@@ -56,12 +56,6 @@ class _Overheard:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codec, name)
 
-    def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
-        """As the codec itself."""
-        events = self._codec.decode(frame)
-        self._told(events)
-        return events
-
     def decode_all(self, batch: Iterable[bytes]) -> list[ProviderEvent]:
         """As the codec itself."""
         events = self._codec.decode_all(batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+import attrs
 import pytest
 from openai_dialect_kit import decode_one, error_frame, fault_of, frame, generated_frames
 from support.openai_oracle import models
@@ -317,6 +318,9 @@ ODD = [
     {"content_index": 1.0},
     {"content_index": "1"},
     {"content_index": None},
+    {"event_id": " "},
+    {"item_id": "\t", "delta": None},
+    {"response_id": "\u3000", "content_index": 1},
     {"obfuscation": "xyz", "future": {"delta": "other"}},
 ]
 
@@ -327,8 +331,28 @@ ODD = [
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_the_quick_way_makes_of_a_delta_what_the_careful_one_does(kind, odd):
     raw = frame(kind, **{"delta": "hi", **PART, **odd})
-    assert decode(raw) == decoding._decode(raw)
-    assert decode(raw[:-1]) == decoding._decode(raw[:-1])
+    (event,) = decode(raw)
+    assert decode(_type_last(raw)) == (attrs.evolve(event, **_raw_of(event, _type_last(raw))),)
+    assert decode(raw[:-1]) == decoding._carefully(raw[:-1], b"")
+
+
+def _type_last(raw: bytes) -> bytes:
+    event = json.loads(raw)
+    kind = event.pop("type")
+    return json.dumps({**event, "type": kind}, separators=(",", ":")).encode()
+
+
+def _raw_of(event: ports.ProviderEvent, raw: bytes) -> dict[str, bytes]:
+    """What a fault says beside the mistake: the frame."""
+    return {"raw": raw} if isinstance(event, ports.ProtocolFault) else {}
+
+
+@pytest.mark.parametrize("more", [b',"x":1e400', b',"x":' + b"9" * 5000, b',"\xff":1'], ids=len)
+def test_what_nobody_reads_is_not_looked_at_wherever_the_type_stands(more):
+    raw = frame("response.output_text.delta", delta="hi", **PART)
+    for form in (raw, _type_last(raw)):
+        event = ports.TextDelta("event_1", "resp_1", "item_1", "hi")
+        assert decode(form[:-1] + more + b"}") == (event,)
 
 
 def test_frames_that_come_together_are_what_they_are_alone():
