@@ -18,7 +18,7 @@ import attrs
 import trio
 
 RECEIVE_BUFFER = 64 * 1024  # bytes a read; trio-websocket's 4 KiB triples the cost of audio
-BURST_BUFFER = 512 * 1024  # bytes a read after one that filled the buffer
+BURST_BUFFER = 1024 * 1024  # bytes a read after one that filled the buffer
 MAX_MESSAGE_SIZE = 32 * 1024 * 1024  # bytes; a retrieved item may carry minutes of base64 audio
 
 ClosedBy = Literal["us", "peer", "network"]
