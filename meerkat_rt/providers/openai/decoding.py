@@ -264,6 +264,11 @@ def _by_beginning(table: dict[bytes, H]) -> dict[bytes, H]:
 _BEGINNINGS = _by_beginning(_HANDLERS)
 _QUICK_BEGINNINGS = _by_beginning(_QUICK)
 _SHORTEST = len(b'{"type": "')  # no name is empty, so that no quote is missed
+# To look for the end of the name takes as long as all the rest: so it is looked for once in all
+# frames that begin alike as far as the longest of these names, and its quote, may reach.
+_ALIKE = 1 + max(map(len, _QUICK_BEGINNINGS))
+_KEPT = 256
+_known: dict[bytes, Callable[[bytes], ProviderEvent]] = {}
 
 
 def decode(frame: bytes) -> Events:
@@ -277,23 +282,33 @@ def decode(frame: bytes) -> Events:
 def decode_all(batch: Iterable[bytes]) -> list[ProviderEvent]:
     """Events of these frames, one after the other.  Never raises; see `decode`."""
     events: list[ProviderEvent] = []
-    add, quick = events.append, _QUICK_BEGINNINGS.get
+    add, known = events.append, _known.get
     for frame in batch:
-        begun = frame[: frame.find(b'"', _SHORTEST)]
-        handler = quick(begun)
-        if handler is None:
-            events += _carefully(frame, begun)
-            continue
-        try:
-            add(handler(frame))
-        except (ValueError, RecursionError):  # msgspec's and base64's errors are ValueErrors
-            events += _carefully(frame, begun)
+        quick = known(frame[:_ALIKE]) or _quick_way(frame)
+        if quick is not None:
+            try:
+                add(quick(frame))
+                continue
+            except (ValueError, RecursionError):  # msgspec's and base64's errors are ValueErrors
+                pass
+        events += _carefully(frame)
     return events
 
 
-def _carefully(frame: bytes, begun: bytes) -> Events:
+def _quick_way(frame: bytes) -> Callable[[bytes], ProviderEvent] | None:
+    """What parses a frame that begins like this one, if it is of a kind that has a quick way."""
+    end = frame.find(b'"', _SHORTEST)
+    quick = _QUICK_BEGINNINGS.get(frame[:end])
+    if quick is not None and end > 0:
+        if len(_known) >= _KEPT:
+            _known.clear()
+        _known[frame[:_ALIKE]] = quick  # with the quote, so that no longer name begins like this
+    return quick
+
+
+def _carefully(frame: bytes) -> Events:
     try:
-        handler = _BEGINNINGS.get(begun)
+        handler = _BEGINNINGS.get(frame[: frame.find(b'"', _SHORTEST)])
         return _otherwise(frame) if handler is None else handler(frame)
     except (ValueError, RecursionError) as error:
         return (ports.ProtocolFault(message=f"{_named(frame)}: {error}", raw=frame),)

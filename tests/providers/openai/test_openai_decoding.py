@@ -333,7 +333,7 @@ def test_the_quick_way_makes_of_a_delta_what_the_careful_one_does(kind, odd):
     raw = frame(kind, **{"delta": "hi", **PART, **odd})
     (event,) = decode(raw)
     assert decode(_type_last(raw)) == (attrs.evolve(event, **_raw_of(event, _type_last(raw))),)
-    assert decode(raw[:-1]) == decoding._carefully(raw[:-1], b"")
+    assert decode(raw[:-1]) == decoding._carefully(raw[:-1])
 
 
 def _type_last(raw: bytes) -> bytes:
@@ -353,6 +353,31 @@ def test_what_nobody_reads_is_not_looked_at_wherever_the_type_stands(more):
     for form in (raw, _type_last(raw)):
         event = ports.TextDelta("event_1", "resp_1", "item_1", "hi")
         assert decode(form[:-1] + more + b"}") == (event,)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "response.output_text.delta",
+        "response.output_audio.delta",
+        "response.output_audio_transcript.delta",
+    ],
+)
+def test_a_longer_name_is_another_whatever_was_seen_before(kind, blank):
+    begun = f'{{"type":{blank}"{kind}'
+    for end in ("", "s", "_of_another_kind", '"', 's"'):
+        assert isinstance(decode((begun + end).encode())[0], ports.ProtocolFault)
+    decode(frame(kind, delta="hi", **PART))
+    for more in ("s", "_of_another_kind"):
+        raw = frame(kind + more, delta="AAA=", **PART).replace(b":", b":" + blank.encode(), 1)
+        assert decode(raw) == (ports.UnknownFrame(type=kind + more, raw=raw),)
+
+
+def test_frames_that_begin_in_ever_other_ways_are_not_remembered_for_ever():
+    for number in range(1000):
+        decode(b'{"type":"response.output_text.delta","%d":1,"delta":"hi"}' % number)
+    assert len(decoding._known) <= 256
 
 
 def test_frames_that_come_together_are_what_they_are_alone():
