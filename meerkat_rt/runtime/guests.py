@@ -79,7 +79,8 @@ class GuestJournal:
 
     def _keep(self, failed: Iterable[tuple[int, TranscriptBatch]]) -> None:
         # Another commit that was under way may have failed first.
-        self._again = sorted([*self._again, *failed], key=itemgetter(0))
+        kept = [(n, batch) for n, batch in failed if batch.entries or batch.unstage]
+        self._again = sorted([*self._again, *kept], key=itemgetter(0))
 
 
 def _together(batches: Sequence[tuple[int, TranscriptBatch]]) -> TranscriptBatch:
