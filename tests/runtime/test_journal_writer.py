@@ -61,6 +61,14 @@ def writer(journal: Journal) -> JournalWriter:
     return JournalWriter(journal, announce=list, failed=failed)
 
 
+async def running(journal: Journal, nursery: trio.Nursery) -> tuple[JournalWriter, float]:
+    """A writer that has nothing to do yet, and the time."""
+    writing = writer(journal)
+    nursery.start_soon(writing.run)
+    await trio.testing.wait_all_tasks_blocked()
+    return writing, trio.current_time()
+
+
 async def since(start: float, journal: Journal) -> list[tuple[float, list[str]]]:
     await trio.sleep(10)
     return [(pytest.approx(at - start), what) for at, what in journal.commits]
@@ -68,10 +76,7 @@ async def since(start: float, journal: Journal) -> list[tuple[float, list[str]]]
 
 async def test_words_wait_for_company_and_no_longer_than_the_first_may(nursery, autojump_clock):
     journal = Journal()
-    writing = writer(journal)
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
-    start = trio.current_time()
+    writing, start = await running(journal, nursery)
     for text in "abcd":
         writing.add([said(text)])
         await trio.sleep(LINGER * 0.4)
@@ -84,10 +89,7 @@ async def test_words_wait_for_company_and_no_longer_than_the_first_may(nursery, 
 
 async def test_the_end_of_an_answer_is_written_at_once_with_what_waited(nursery, autojump_clock):
     journal = Journal()
-    writing = writer(journal)
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
-    start = trio.current_time()
+    writing, start = await running(journal, nursery)
     writing.add([said("a")])
     await trio.sleep(LINGER / 2)
     writing.add([END])
@@ -107,9 +109,7 @@ async def test_what_was_said_before_it_runs_is_written_soon(nursery, autojump_cl
 
 async def test_what_is_said_during_a_commit_goes_in_with_the_next(nursery, autojump_clock):
     journal = Journal(takes=1.0)
-    writing = writer(journal)
-    nursery.start_soon(writing.run)
-    start = trio.current_time()
+    writing, start = await running(journal, nursery)
     writing.add([END])
     await trio.sleep(0.5)
     writing.add([said("a")])
@@ -120,10 +120,7 @@ async def test_what_is_said_during_a_commit_goes_in_with_the_next(nursery, autoj
 
 async def test_a_close_does_not_wait_for_company(nursery, autojump_clock):
     journal = Journal()
-    writing = writer(journal)
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
-    start = trio.current_time()
+    writing, start = await running(journal, nursery)
     writing.add([said("a")])
     await writing.wait_written()
     assert trio.current_time() == start
