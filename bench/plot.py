@@ -137,12 +137,21 @@ def _by_sessions(results: Results) -> dict[str, dict[int, list[float]]]:
 
 def _chart(title: str, chart: dict[str, dict[Any, list[float]]], top: float) -> list[str]:
     points = {
-        subject: [(int(length), spread(values).median) for length, values in row.items() if values]
-        for subject, row in chart.items()
+        subject: [
+            (int(length), spread(values).median)
+            for length, values in chart[subject].items()
+            if values
+        ]
+        for subject in sorted(chart, key=lambda subject: subject != "meerkat")  # the same colour
+    }
+    words = {
+        subject: f"{subject} " + " / ".join(f"{cost:.3g}" for _, cost in row)
+        for subject, row in points.items()
     }
     lengths = sorted({length for row in points.values() for length, _ in row})
     costs = [cost for row in points.values() for _, cost in row]
-    left, width, height = 60.0, svg.WIDTH - 260.0, 130.0
+    left, height = 60.0, 130.0
+    width = svg.WIDTH - left - 50 - 7 * max(map(len, words.values()))
     low, high = math.log10(min(costs) * 0.8), math.log10(max(costs) * 1.25)
     first = math.log10(lengths[0])
     across = max(math.log10(lengths[-1]) - first, 1e-9)
@@ -161,8 +170,7 @@ def _chart(title: str, chart: dict[str, dict[Any, list[float]]], top: float) -> 
         body.append(svg.line([place(*point) for point in row], colour))
         y = top + 24 + 16 * number
         body.append(svg.bar(left + width + 24, y, 10, 10, colour))
-        said = " / ".join(f"{cost:.3g}" for _, cost in row)
-        body.append(svg.text(left + width + 40, y + 9, f"{subject} {said}"))
+        body.append(svg.text(left + width + 40, y + 9, words[subject]))
     return body
 
 
