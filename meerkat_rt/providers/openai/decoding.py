@@ -284,7 +284,7 @@ def decode_all(batch: Iterable[bytes]) -> list[ProviderEvent]:
     events: list[ProviderEvent] = []
     add, known = events.append, _known.get
     for frame in batch:
-        quick = known(frame[:_ALIKE]) or _quick_way(frame)
+        quick = known(frame[:_ALIKE])
         if quick is not None:
             try:
                 add(quick(frame))
@@ -295,20 +295,17 @@ def decode_all(batch: Iterable[bytes]) -> list[ProviderEvent]:
     return events
 
 
-def _quick_way(frame: bytes) -> Callable[[bytes], ProviderEvent] | None:
-    """What parses a frame that begins like this one, if it is of a kind that has a quick way."""
+def _carefully(frame: bytes) -> Events:
+    """Events of one frame.  If its kind has a quick way, the next that begins alike takes that."""
     end = frame.find(b'"', _SHORTEST)
-    quick = _QUICK_BEGINNINGS.get(frame[:end])
+    begun = frame[:end]
+    quick = _QUICK_BEGINNINGS.get(begun)
     if quick is not None and end > 0:
         if len(_known) >= _KEPT:
             _known.clear()
         _known[frame[:_ALIKE]] = quick  # with the quote, so that no longer name begins like this
-    return quick
-
-
-def _carefully(frame: bytes) -> Events:
     try:
-        handler = _BEGINNINGS.get(frame[: frame.find(b'"', _SHORTEST)])
+        handler = _BEGINNINGS.get(begun)
         return _otherwise(frame) if handler is None else handler(frame)
     except (ValueError, RecursionError) as error:
         return (ports.ProtocolFault(message=f"{_named(frame)}: {error}", raw=frame),)
