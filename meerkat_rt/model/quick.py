@@ -62,7 +62,7 @@ def unchecked(cls: type[T]) -> Callable[..., T]:
     """
     names = [field.name for field in attrs.fields(cls)]  # type: ignore[arg-type]
     assign = [f"self.{name} = {name}" for name in names]
-    body = ["self = new(twin)", *assign, "self.__class__ = cls", "return self"]
+    body = ["self = twin()", *assign, "self.__class__ = cls", "return self"]
     made: Callable[..., T] = _function(f"new_{cls.__name__}", names, body, _scope(cls))
     return made
 
@@ -74,7 +74,6 @@ def _scope(cls: type) -> dict[str, Any]:
     return {
         "cls": cls,
         "twin": type(f"_Open{cls.__name__}", cls.__bases__, {"__slots__": slots}),
-        "new": object.__new__,
         "become": object.__dict__["__class__"].__set__,
     }
 

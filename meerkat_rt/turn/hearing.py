@@ -389,13 +389,17 @@ class Hearing:
 
     def delivered(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
         """The application took audio."""
-        part = self.ledger.get(item_id, content_index)
-        if part is not None:
-            self.ledger.deliver(part, n_bytes, now)
-            # While some of it waits to be taken, nobody can tell when it will have been heard.
-            received = part.received
-            if part.delivered >= received or part.heard >= received or part.cut:
-                self._moved(part, now)
+        ledger = self.ledger
+        part = ledger.taken
+        if part is None or part.item_id != item_id or part.content_index != content_index:
+            part = ledger.get(item_id, content_index)
+            if part is None:
+                return
+        ledger.deliver(part, n_bytes, now)
+        # While some of it waits to be taken, nobody can tell when it will have been heard.
+        received = part.received
+        if part.delivered >= received or part.heard >= received:
+            self._moved(part, now)
 
     def dropped(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
         """Audio was dropped before the application took it: it will not be heard."""

@@ -80,7 +80,7 @@ class PlaybackLedger:
         self._played_until = 0.0
         # The part that the application takes, when it last did, and until when what it has taken
         # plays, with all that plays before it: what joins it until then need not move the position.
-        self._taken: Part | None = None
+        self.taken: Part | None = None
         self._taken_at = 0.0
         self._taken_until = 0.0
         self.reported = False  # the application tells where it is; nothing is estimated any more
@@ -112,7 +112,7 @@ class PlaybackLedger:
         if self._parts.get(key) is part:
             self.advance(self._taken_at)  # what it has played until then, no other part plays
             del self._parts[key]
-            self._taken = None
+            self.taken = None
 
     def ms(self, n_bytes: float) -> int:
         """Whole milliseconds of that much audio."""
@@ -143,9 +143,9 @@ class PlaybackLedger:
 
     def deliver(self, part: Part, n_bytes: int, now: float) -> None:
         """The application took that much of the part."""
-        if part is not self._taken or now >= self._taken_until:
+        if part is not self.taken or now >= self._taken_until:
             self.advance(now)
-            self._taken = part
+            self.taken = part
             self._taken_until = now + self._waiting(part) / self._rate
         left = part.received - part.delivered
         if n_bytes > left:
@@ -166,7 +166,7 @@ class PlaybackLedger:
     def skip(self, part: Part, n_bytes: int, now: float) -> None:
         """That much of the part was dropped and will never be played."""
         self.advance(now)
-        self._taken = None
+        self.taken = None
         part.delivered = min(part.received, part.delivered + n_bytes)
         part.heard = max(part.heard, min(float(part.delivered), part.heard + n_bytes))
 
@@ -177,7 +177,7 @@ class PlaybackLedger:
         """
         self.advance(now)
         self.reported = True
-        self._taken = None
+        self.taken = None
         for earlier in self._parts.values():
             if earlier is part:
                 break

@@ -65,55 +65,64 @@ _NAME = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-."
 _PLACES_KEPT = 1024
 
 _audio_delta_of = unchecked(ports.AudioDelta)
-# What stands around id and audio in the frames of one part of an answer, and what it says: the
-# response, the item, the content index.
-_places: dict[bytes, tuple[str, str, int]] = {}
+# What stands between id and audio and behind the audio in the frames of one part of an answer, and
+# what it says: the response, the item, the content index.
+_Place: TypeAlias = "tuple[bytes, bytes, str, str, int]"
+_NOWHERE: _Place = (b"~", b"", "", "", 0)
+_places: dict[bytes, _Place] = {}
+_last = _NOWHERE  # the place that was met last, where nearly every next frame belongs, too
 
 
 def _audio_delta(frame: bytes) -> ports.AudioDelta | ports.OutputProgress:
     # The audio is cut out and decoded where it stands, and the parser gets the rest.  It gets it
     # once: the frames of one part differ in nothing else but their ids, of which we read none, and
     # which cannot hide anything as long as they are made of harmless characters.
-    start = frame.find(_DELTA)
-    end = frame.find(b'"', start + 9)
     id_end = frame.find(b'"', _HEAD_SIZE)
-    if (
-        id_end < start < end
-        and frame[:_HEAD_SIZE] == _HEAD
-        and not frame[_HEAD_SIZE:id_end].strip(_NAME)
-    ):
-        around = frame[id_end : start + 9] + frame[end:]  # with the key, which tells them apart
-        place = _places.get(around) or _place(frame, start, end, around)
+    if frame[:_HEAD_SIZE] == _HEAD and not frame[_HEAD_SIZE:id_end].strip(_NAME):
+        last = _last
+        known = frame.startswith(last[0], id_end) and frame.endswith(last[1])
+        place = last if known else _place(frame, id_end)
         if place is not None:
+            before, behind, response_id, item_id, index = place
             try:
-                data = _b64decode(frame[start + 9 : end], None, True)
-            except ValueError:  # an escape in the text, or whatever is wrong with it
+                data = _b64decode(frame[id_end + len(before) : -len(behind)], None, True)
+            except ValueError:  # an escape, another string, or whatever is wrong with it
                 return _any_audio_delta(frame)
             if data:
-                event: ports.AudioDelta = _audio_delta_of(place[0], place[1], data, place[2])
+                event: ports.AudioDelta = _audio_delta_of(response_id, item_id, data, index)
                 return event
     return _any_audio_delta(frame)
 
 
-def _place(frame: bytes, start: int, end: int, around: bytes) -> tuple[str, str, int] | None:
-    """What the parser makes of a frame without its audio; None if that is nothing simple.
+def _place(frame: bytes, id_end: int) -> _Place | None:
+    """What stands around id and audio, and what the parser makes of it; None if nothing simple.
 
     The key and its quotes cannot be part of a string, where the quotes would be escaped; that it is
     the key of the outermost object shows when the parser finds the blank there.
     """
-    rest = frame[:start] + _BLANK + frame[end + 1 :]
-    if rest.count(b'"delta"') != 1:
+    global _last
+    start = frame.find(_DELTA)
+    end = frame.find(b'"', start + 9)
+    if not id_end < start < end:
         return None
-    try:
-        wire = _decode_audio(rest)
-    except msgspec.ValidationError:
-        return None
-    if wire.delta != "~" or not (wire.response_id and wire.item_id):
-        return None
-    place = wire.response_id, wire.item_id, ranges.index(wire.content_index)
-    if len(_places) >= _PLACES_KEPT:
-        _places.clear()
-    _places[around] = place
+    around = frame[id_end : start + 9] + frame[end:]  # with the key, which tells them apart
+    place = _places.get(around)
+    if place is None:
+        rest = frame[:start] + _BLANK + frame[end + 1 :]
+        if rest.count(b'"delta"') != 1:
+            return None
+        try:
+            wire = _decode_audio(rest)
+        except msgspec.ValidationError:
+            return None
+        if wire.delta != "~" or not (wire.response_id and wire.item_id):
+            return None
+        index = ranges.index(wire.content_index)
+        place = around[: start + 9 - id_end], frame[end:], wire.response_id, wire.item_id, index
+        if len(_places) >= _PLACES_KEPT:
+            _places.clear()
+        _places[around] = place
+    _last = place
     return place
 
 

@@ -112,13 +112,23 @@ def live(around: str, event_id: str = "event_1", sound: str = SOUND, tail: str =
 PLACE = '"response_id":"r","item_id":"i","output_index":0,"content_index":0,'
 
 
-@pytest.fixture
-def known():
-    """The frames of a part have been seen."""
+OTHER = PLACE.replace('"i"', '"other"')
+
+
+def forget() -> None:
     decoding._places.clear()
-    (event,) = decoding.decode(live(PLACE))
-    assert isinstance(event, ports.AudioDelta)
-    assert len(decoding._places) == 1
+    decoding._last = decoding._NOWHERE
+
+
+@pytest.fixture(params=["just now", "before those of another part"])
+def known(request: pytest.FixtureRequest) -> None:
+    """The frames of a part have been seen."""
+    forget()
+    seen = [PLACE] if request.param == "just now" else [PLACE, OTHER]
+    for around in seen:
+        (event,) = decoding.decode(live(around))
+        assert isinstance(event, ports.AudioDelta)
+    assert len(decoding._places) == len(seen)
 
 
 @pytest.mark.parametrize(
@@ -156,14 +166,22 @@ def test_a_frame_that_looks_like_one_before_means_what_it_says(frame: bytes) -> 
 
 def test_where_the_audio_stood_is_part_of_what_was_seen() -> None:
     """The same bytes around the audio, cut at another place, are another frame: a broken one."""
-    decoding._places.clear()
+    forget()
     tail = ',"x":"delta","y":"B"}'
     assert isinstance(decoding.decode(live(PLACE, tail=tail))[0], ports.AudioDelta)
     moved = live(PLACE + '"delta":"",' + tail[1:-5], tail="B" + '"}')
     assert by_the_decoder(moved) == by_whole_parse(moved)
 
 
+def test_parts_that_take_turns_are_told_apart() -> None:
+    parts = {"i": PLACE, "other": OTHER, "third": PLACE.replace('"i"', '"third"')}
+    for item_id in 3 * ["i", "other", "other", "third"]:
+        (event,) = decoding.decode(live(parts[item_id]))
+        assert event == ports.AudioDelta("r", item_id, bytes(range(200)), 0)
+
+
 def test_what_was_seen_is_bounded() -> None:
+    forget()
     for number in range(3 * decoding._PLACES_KEPT):
         (event,) = decoding.decode(live(PLACE.replace('"i"', f'"i{number}"')))
         assert isinstance(event, ports.AudioDelta)
