@@ -171,7 +171,7 @@ class Bed:
 
     async def _read(self) -> float:
         lane = EventLane(
-            SessionLimits(), self._settings.output_format, lambda _: None, lambda _: None
+            SessionLimits(), self._settings.output_format, lambda *_: None, lambda _: None
         )
         start = time.process_time()
         for batch in self._events:

@@ -470,12 +470,12 @@ class SessionCore:
 
     # ---------------------------------------------------------------- callbacks
 
-    def _audio_delivered(self, event: OutputAudioChunk) -> None:
-        if event.item_id is not None:
-            self.machine.audio_delivered(
-                event.item_id, event.content_index or 0, len(event.chunk.data), trio.current_time()
-            )
-            if self.machine.deadlines.changed:
+    def _audio_delivered(self, event: OutputAudioChunk, size: int) -> None:
+        item_id = event.item_id
+        if item_id is not None:
+            machine = self.machine
+            machine.audio_delivered(item_id, event.content_index or 0, size, trio.current_time())
+            if machine.deadlines.changed:
                 self._set_timer()
 
     def _audio_dropped(self, event: OutputAudioChunk) -> None:

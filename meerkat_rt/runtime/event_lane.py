@@ -47,7 +47,8 @@ class EventLane:
 
     Output audio is bounded, by bytes and by chunks: the oldest is dropped, one `MediaGap` in its
     place.  Control events are never dropped: too many of them end the session.  One reader at a
-    time.  `on_audio` is told of each chunk that is read, `on_dropped` of each that is dropped.
+    time.  `on_audio` is told of each chunk that is read and its bytes, `on_dropped` of each that is
+    dropped.
 
     Invariants: `_audio` holds, oldest first, exactly the places of the queue whose event is a
     chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones;
@@ -59,7 +60,7 @@ class EventLane:
         self,
         limits: SessionLimits,
         output_format: RealtimeAudioFormat,
-        on_audio: Callable[[OutputAudioChunk], None],
+        on_audio: Callable[[OutputAudioChunk, int], None],
         on_dropped: Callable[[OutputAudioChunk], None],
     ) -> None:
         self._limits = limits
@@ -107,27 +108,25 @@ class EventLane:
 
         Returns whether more control events wait now than an application that reads lets pile up.
         """
+        queue, audio = self._queue, self._audio
         for event in events:
             if type(event) is OutputAudioChunk:
-                self._put_audio(event)
+                response = self._live.get(event.response_id)
+                if response is None:
+                    response = self._live[event.response_id] = _Waiting()
+                place = _Audio(event, response)
+                queue.append(place)
+                audio.append(place)
+                size = len(event.chunk.data)
+                response.bytes += size
+                self._audio_bytes += size
             else:
-                self._queue.append(event)
+                queue.append(event)
+        while self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS:
+            self._drop_oldest()
         self._wake()
         most = self._limits.waiting_events
         return len(self._queue) > most and self.waiting > most
-
-    def _put_audio(self, event: OutputAudioChunk) -> None:
-        size = len(event.chunk.data)
-        response = self._live.get(event.response_id)
-        if response is None:
-            response = self._live[event.response_id] = _Waiting()
-        place = _Audio(event, response)
-        self._queue.append(place)
-        self._audio.append(place)
-        self._audio_bytes += size
-        response.bytes += size
-        while self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS:
-            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         place = self._audio.popleft()
@@ -288,7 +287,7 @@ class EventLane:
             response.bytes -= size
             if not response.bytes:
                 self._forget(event.response_id, response)
-            self._on_audio(event)
+            self._on_audio(event, size)
         elif event is None:
             self._holes -= 1
         else:

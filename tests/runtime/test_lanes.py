@@ -201,7 +201,7 @@ async def test_a_signal_set_before_the_wait_is_not_lost_and_a_cancelled_wait_lea
 
 
 def lane(**limits: float) -> EventLane:
-    return EventLane(SessionLimits(**limits), PCM, lambda event: None, lambda event: None)
+    return EventLane(SessionLimits(**limits), PCM, lambda event, size: None, lambda event: None)
 
 
 async def drain(events: EventLane) -> list[object]:
@@ -275,14 +275,16 @@ async def test_a_gap_that_was_read_is_followed_by_a_new_one() -> None:
 
 
 async def test_flushing_a_response_drops_its_audio_alone() -> None:
-    delivered: list[OutputAudioChunk] = []
-    events = EventLane(SessionLimits(), PCM, delivered.append, lambda event: None)
+    delivered: list[tuple[OutputAudioChunk, int]] = []
+    events = EventLane(
+        SessionLimits(), PCM, lambda *read: delivered.append(read), lambda event: None
+    )
     events.put([audio("dead"), TurnStarted(), audio("alive"), audio("dead")])
     events.flush("dead")
     assert events.audio_bytes == 480
     events.put([OutputTextDelta("after")])
     assert await drain(events) == [TurnStarted(), audio("alive"), OutputTextDelta("after")]
-    assert delivered == [audio("alive")]
+    assert delivered == [(audio("alive"), 480)]
     assert events.audio_bytes == 0
 
 
@@ -310,7 +312,7 @@ async def test_a_chunk_without_a_byte_hides_nothing_from_the_flush() -> None:
 async def test_every_dropped_chunk_is_told_and_none_that_was_read_or_flushed() -> None:
     dropped: list[OutputAudioChunk] = []
     events = EventLane(
-        SessionLimits(output_audio_bytes=1000), PCM, lambda event: None, dropped.append
+        SessionLimits(output_audio_bytes=1000), PCM, lambda event, size: None, dropped.append
     )
     events.put([audio("r", 480, f"item {number}") for number in range(4)])
     assert [event.item_id for event in dropped] == ["item 0", "item 1"]
