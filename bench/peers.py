@@ -34,6 +34,7 @@ SUBJECTS = (
     Subject("drain"),
     Subject("floor", "floor"),
     Subject("meerkat"),
+    Subject("meerkat_batches"),
     Subject("meerkat_store"),
     Subject("meerkat_trio_websocket"),
     Subject("openai_client", "openai"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 
 from meerkat_rt import (
@@ -29,9 +31,8 @@ def run(url: str, units: int, modality: str, **options) -> Tally:
     return trio.run(receive, url, units, modality, options)
 
 
-async def receive(url: str, units: int, modality: str, options: dict) -> Tally:
-    """The application."""
-    tally = Tally(units)
+def opening(url: str, units: int, modality: str, options: dict) -> Any:
+    """The session, to be entered."""
     connector = options.get("connector", "websockets")
     store = options["store"]() if "store" in options else None
     provider = OpenAIRealtime(
@@ -43,7 +44,13 @@ async def receive(url: str, units: int, modality: str, options: dict) -> Tally:
     config = RealtimeSessionOpenConfig(
         RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model=f"bench-{units}")
     )
-    async with open_session(config, provider=provider, store=store) as session:
+    return open_session(config, provider=provider, store=store)
+
+
+async def receive(url: str, units: int, modality: str, options: dict) -> Tally:
+    """The application."""
+    tally = Tally(units)
+    async with opening(url, units, modality, options) as session:
         tally.start()
         await session.create_response()
         async for event in session:

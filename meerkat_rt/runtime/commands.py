@@ -438,6 +438,25 @@ class SessionCommands:
         """
         return await self._core.events.get()
 
+    async def next_events(self) -> list[RealtimeSessionEvent]:
+        """All events that wait, in order: at least one, 128 at most.
+
+        Empty once the session has ended cleanly.  The cheapest way to read many: what a read costs
+        is paid once for all of them.  Audio that was read is the application's; an interruption
+        that comes afterwards does not take it back, but says which response is not to be played.
+
+        A checkpoint.  Cancelled: nothing is lost.
+
+        Raises:
+            LlmError: the session failed, after everything queued and `SessionClosed` were returned;
+                the same error on every read.
+            trio.BusyResourceError: another task is reading.
+        """
+        try:
+            return await self._core.events.take()
+        except StopAsyncIteration:
+            return []
+
     def __aiter__(self) -> Self:
         return self
 

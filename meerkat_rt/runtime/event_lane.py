@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..model.media import RealtimeAudioFormat
     from .limits import SessionLimits
 
+BATCH = 128  # events that are taken at once, at most
 _EVENTS_PER_YIELD = 128  # a full checkpoint costs as much as decoding two events
 _CHUNKS = 65_536  # of audio that wait; at 20 ms each as long as the 32 MiB of the default limit
 _HOLES = 1024  # places of dropped audio that a queue nobody reads may hold on to
@@ -47,8 +48,8 @@ class EventLane:
 
     Output audio is bounded, by bytes and by chunks: the oldest is dropped, one `MediaGap` in its
     place.  Control events are never dropped: too many of them end the session.  One reader at a
-    time.  `on_audio` is told of each chunk that is read and its bytes, `on_dropped` of each that is
-    dropped.
+    time.  `on_audio` is told of each chunk that is read and of its bytes, or of all those of one
+    part that are read at once; `on_dropped` of each that is dropped.
 
     Invariants: `_audio` holds, oldest first, exactly the places of the queue whose event is a
     chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones;
@@ -108,7 +109,7 @@ class EventLane:
 
         Returns whether more control events wait now than an application that reads lets pile up.
         """
-        queue, audio = self._queue, self._audio
+        queue = self._queue
         for event in events:
             if type(event) is OutputAudioChunk:
                 response = self._live.get(event.response_id)
@@ -116,17 +117,21 @@ class EventLane:
                     response = self._live[event.response_id] = _Waiting()
                 place = _Audio(event, response)
                 queue.append(place)
-                audio.append(place)
+                self._audio.append(place)
                 size = len(event.chunk.data)
                 response.bytes += size
                 self._audio_bytes += size
             else:
                 queue.append(event)
-        while self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS:
-            self._drop_oldest()
+        if self._audio:
+            self._keep_audio_within_bounds()
         self._wake()
         most = self._limits.waiting_events
         return len(self._queue) > most and self.waiting > most
+
+    def _keep_audio_within_bounds(self) -> None:
+        while self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS:
+            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         place = self._audio.popleft()
@@ -264,6 +269,34 @@ class EventLane:
         finally:
             self._busy = False
 
+    async def take(self) -> list[RealtimeSessionEvent]:
+        """The next event and those that wait behind it, up to `BATCH` in all, in order.
+
+        A checkpoint: a full one when the lane is empty or 128 events have been read since the last,
+        otherwise only a look for a cancellation.  For the rest see `following`.
+        """
+        events = [await self.following()]
+        queue = self._queue
+        chunk: OutputAudioChunk | None = None  # the first of those that are to be told of
+        size = 0  # of all of them
+        while queue and len(events) < BATCH:
+            entry = queue.popleft()
+            if type(entry) is not _Audio:
+                events.append(entry)
+            elif (event := self._taken(entry, tell=False)) is not None:
+                events.append(event)
+                if type(event) is OutputAudioChunk:
+                    if chunk is None:
+                        chunk = event
+                    elif not _of_one_part(chunk, event):
+                        self._on_audio(chunk, size)
+                        chunk, size = event, 0
+                    size += len(event.chunk.data)
+        if chunk is not None:
+            self._on_audio(chunk, size)
+        self._since_yield += len(events) - 1
+        return events
+
     def _wake(self) -> None:
         reader = self._reader
         if reader is not None:
@@ -274,7 +307,7 @@ class EventLane:
         self._reader = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _taken(self, place: _Audio) -> OutputAudioChunk | MediaGap | None:
+    def _taken(self, place: _Audio, *, tell: bool = True) -> OutputAudioChunk | MediaGap | None:
         """What the reader gets from a place that has left the queue, if anything."""
         event = place.event
         if type(event) is OutputAudioChunk:
@@ -287,9 +320,14 @@ class EventLane:
             response.bytes -= size
             if not response.bytes:
                 self._forget(event.response_id, response)
-            self._on_audio(event, size)
+            if tell:
+                self._on_audio(event, size)
         elif event is None:
             self._holes -= 1
         else:
             self._gap = None
         return event
+
+
+def _of_one_part(one: OutputAudioChunk, other: OutputAudioChunk) -> bool:
+    return one.item_id == other.item_id and one.content_index == other.content_index

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...model import events as ev
 from ...model.media import RealtimeTextChunk
+from ...runtime import errors
 from .bodies import take
 from .openai import TONE, scenarios_of
 from .stage import EXPLICIT
@@ -27,6 +28,18 @@ async def writing_server(peer: OpenAIPeer) -> None:
 async def a_text_turn(session: RealtimeSession) -> None:
     await session.send_input(RealtimeTextChunk("hello"))
     await take(session, ev.TurnCompleted)
+
+
+async def talking_server(peer: OpenAIPeer) -> None:
+    await peer.audio_response("Yes, of course.", create=await peer.expect("response.create"))
+    await peer.close()
+
+
+@case(talking_server, ends=(errors.LlmError,))
+async def a_reader_of_batches(session: RealtimeSession) -> None:
+    await session.create_response()
+    while await session.next_events():
+        pass
 
 
 async def committed_server(peer: OpenAIPeer) -> None:

@@ -110,7 +110,7 @@ class Watching:
 
     def _watch_events(self) -> None:
         core, lane = self._core, self._core.events
-        put, following = lane.put, lane.following
+        put, following, take = lane.put, lane.following, lane.take
 
         def said(events: Iterable[Any]) -> bool:
             events = list(events)
@@ -130,9 +130,15 @@ class Watching:
             self._read.append(event)
             return event
 
+        async def taking() -> Any:
+            events = await take()  # the first of them by `following`
+            self._read += events[1:]
+            return events
+
         self._said += lane._queue
         lane.put = said  # type: ignore[method-assign]
         lane.following = reading  # type: ignore[method-assign]
+        lane.take = taking  # type: ignore[method-assign]
 
     def _watch_journal(self) -> None:
         writer = self._core.journal
