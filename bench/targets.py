@@ -12,6 +12,7 @@ from . import pacing
 from .stats import FEWEST, Ratio, ratio, spread
 
 OURS = "meerkat"
+BATCHES = "meerkat-batches"
 TURNS, FEWEST_TURNS = 3, 2
 Results = dict[str, Any]
 """What `report.Run` keeps: `throughput` by workload and subject, `costs`, `paced`."""
@@ -52,6 +53,9 @@ def _throughput(results: Results) -> Iterator[Target]:
     for peer, bound in [*mix, ("floor", 0.5)]:
         if "mix" in measured:
             yield _at_least(f"mix, against {peer}", cost_ratio(results, "mix", peer), bound)
+    if BATCHES in measured.get("mix", {}):
+        found = cost_ratio(results, "mix", "floor", BATCHES)
+        yield _at_least("mix by batches, against floor", found, 0.5)
     for workload in measured:
         found = cost_ratio(results, workload, "pydantic-ai")
         yield _at_least(f"{workload}, against pydantic-ai", found, 1.0)

@@ -88,6 +88,12 @@ def test_targets_are_decided_by_the_ratio() -> None:
     assert named(found, "mix, against floor").holds is False
 
 
+def test_reading_by_batches_is_held_against_the_limit_of_its_own() -> None:
+    found = check(results(meerkat=[5, 5, 5], meerkat_batches=[4, 4, 4], floor=[2, 2, 2]))
+    assert named(found, "mix, against floor").holds is False
+    assert named(found, "mix by batches, against floor").holds is True
+
+
 def test_a_target_that_was_not_measured_is_not_met() -> None:
     found = check(results(meerkat=[5, 5, 5], openai=[10, 40, 80]))
     assert named(found, "mix, against openai").holds is None
