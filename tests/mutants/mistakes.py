@@ -243,8 +243,8 @@ _SENDING = (
             EVENTS,
             "            if not response.bytes:\n"
             "                self._forget(event.response_id, response)\n"
-            "            self._on_audio",
-            "            self._on_audio",
+            "            if tell:",
+            "            if tell:",
         ),
     ),
 )
