@@ -23,7 +23,8 @@ def quick(cls: C) -> C:
     """Give a frozen attrs class without validators and converters a faster `__init__`.
 
     Signature, defaults and everything else stay as they are.  The class has slots, and none for
-    weak references: with one, Python does not see that the twin has the same layout.
+    weak references: with one, Python does not see that the twin has the same layout.  Its base
+    classes have no `__init__` of their own.
 
     Raises:
         TypeError: the class is not of that kind.
@@ -71,9 +72,12 @@ def _scope(cls: type) -> dict[str, Any]:
     slots = cls.__dict__.get("__slots__")
     if slots is None or set(slots) != {field.name for field in attrs.fields(cls)}:
         raise TypeError(f"{cls.__name__} needs a slot for each field and no other")
+    twin: Any = type(f"_Open{cls.__name__}", cls.__bases__, {"__slots__": slots})
+    if (twin.__init__, twin.__new__) != (object.__init__, object.__new__):
+        raise TypeError(f"{cls.__name__} has a base class that does something when it is made")
     return {
         "cls": cls,
-        "twin": type(f"_Open{cls.__name__}", cls.__bases__, {"__slots__": slots}),
+        "twin": twin,
         "become": object.__dict__["__class__"].__set__,
     }
 

@@ -145,3 +145,18 @@ def test_refuses_other_layouts(options: dict[str, bool]) -> None:
         quick(cls)
     with pytest.raises(TypeError, match="needs a slot for each field and no other"):
         unchecked(cls)
+
+
+def test_refuses_a_base_that_would_be_passed_over_or_run() -> None:
+    class Base:
+        __slots__ = ()
+
+        def __init__(self, needed: int) -> None: ...
+
+    @attrs.frozen(weakref_slot=False)
+    class Value(Base):
+        n: int
+
+    for make in (quick, unchecked):
+        with pytest.raises(TypeError, match="has a base class that does something"):
+            make(Value)

@@ -63,6 +63,7 @@ _HEAD = b'{"type":"response.output_audio.delta","event_id":"'
 _HEAD_SIZE = len(_HEAD)
 _NAME = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-."
 _PLACES_KEPT = 1024
+_PLACE_SIZE = 1024  # bytes around the audio; live servers send some 200
 
 _audio_delta_of = unchecked(ports.AudioDelta)
 # What stands between id and audio and behind the audio in the frames of one part of an answer, and
@@ -70,7 +71,7 @@ _audio_delta_of = unchecked(ports.AudioDelta)
 _Place: TypeAlias = "tuple[bytes, bytes, str, str, int]"
 _NOWHERE: _Place = (b"~", b"", "", "", 0)
 _places: dict[bytes, _Place] = {}
-_last = _NOWHERE  # the place that was met last, where nearly every next frame belongs, too
+_last = _NOWHERE  # the place of the frame before, and nearly always of the next of that session
 
 
 def _audio_delta(frame: bytes) -> ports.AudioDelta | ports.OutputProgress:
@@ -109,7 +110,8 @@ def _place(frame: bytes, id_end: int) -> _Place | None:
     place = _places.get(around)
     if place is None:
         rest = frame[:start] + _BLANK + frame[end + 1 :]
-        if rest.count(b'"delta"') != 1:
+        # With an escape, another key could be the one that the parser knows.
+        if len(around) > _PLACE_SIZE or rest.count(b'"delta"') != 1 or b"\\" in rest:
             return None
         try:
             wire = _decode_audio(rest)

@@ -115,6 +115,20 @@ PLACE = '"response_id":"r","item_id":"i","output_index":0,"content_index":0,'
 OTHER = PLACE.replace('"i"', '"other"')
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '"extra":{"delta":"AAAA"},"del\\u0074a":"~"',
+        '"del\\u0074a":"~","extra":{"delta":"AAAA"}',
+    ],
+)
+def test_audio_of_an_inner_object_is_not_the_frame_s(odd: str) -> None:
+    """An inner "delta" is no second one of the frame, however the outer one is spelt."""
+    frame = f'{{"type":"{KIND}","event_id":"e1",{PLACE}{odd}}}'.encode()
+    decoding.decode(live(PLACE))  # the quick way is known
+    assert by_the_decoder(frame) == by_whole_parse(frame) == (ports.ProtocolFault,)
+
+
 def forget() -> None:
     decoding._places.clear()
     decoding._last = decoding._NOWHERE
@@ -178,6 +192,16 @@ def test_parts_that_take_turns_are_told_apart() -> None:
     for item_id in 3 * ["i", "other", "other", "third"]:
         (event,) = decoding.decode(live(parts[item_id]))
         assert event == ports.AudioDelta("r", item_id, bytes(range(200)), 0)
+
+
+def test_long_frames_are_not_kept() -> None:
+    forget()
+    for length in (100, 100_000):
+        odd = live(f'{PLACE}"x":"{"x" * length}",')
+        assert decoding.decode(odd) == (ports.AudioDelta("r", "i", bytes(range(200)), 0),)
+    kept = [*decoding._places, decoding._last[0] + decoding._last[1]]
+    assert len(kept) == 2
+    assert max(map(len, kept)) <= decoding._PLACE_SIZE
 
 
 def test_what_was_seen_is_bounded() -> None:
