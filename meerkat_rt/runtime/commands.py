@@ -439,17 +439,16 @@ class SessionCommands:
         return await self._core.events.get()
 
     async def next_events(self) -> list[RealtimeSessionEvent]:
-        """All events that wait, in order: at least one, 128 at most.
+        """The events that wait, in order: at least one, up to 128; none once the session has ended.
 
-        Empty once the session has ended cleanly.  The cheapest way to read many: what a read costs
-        is paid once for all of them.  Audio that was read is the application's; an interruption
-        that comes afterwards does not take it back, but says which response is not to be played.
+        The cheapest way to read many, as what a read costs is paid once for all of them.  Audio
+        that was read is the application's: an interruption that comes afterwards does not take it
+        back, but says which response is not to be played on.
 
         A checkpoint.  Cancelled: nothing is lost.
 
         Raises:
-            LlmError: the session failed, after everything queued and `SessionClosed` were returned;
-                the same error on every read.
+            LlmError: the session did not end cleanly, as for `next_event`.
             trio.BusyResourceError: another task is reading.
         """
         try:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from ..model.media import RealtimeAudioFormat
     from .limits import SessionLimits
 
-BATCH = 128  # events that are taken at once, at most
-_EVENTS_PER_YIELD = 128  # a full checkpoint costs as much as decoding two events
+EVENTS_PER_YIELD = 128  # a full checkpoint costs as much as decoding two events
 _CHUNKS = 65_536  # of audio that wait; at 20 ms each as long as the 32 MiB of the default limit
 _HOLES = 1024  # places of dropped audio that a queue nobody reads may hold on to
 
@@ -48,8 +47,8 @@ class EventLane:
 
     Output audio is bounded, by bytes and by chunks: the oldest is dropped, one `MediaGap` in its
     place.  Control events are never dropped: too many of them end the session.  One reader at a
-    time.  `on_audio` is told of each chunk that is read and of its bytes, or of all those of one
-    part that are read at once; `on_dropped` of each that is dropped.
+    time.  `on_audio` is told of each chunk that is read and its bytes, or of the first of several
+    of one part that are read at once, and the bytes of all; `on_dropped` of each that is dropped.
 
     Invariants: `_audio` holds, oldest first, exactly the places of the queue whose event is a
     chunk; `_audio_bytes` sums the chunks of live responses, `_dead_bytes` those of flushed ones;
@@ -233,7 +232,7 @@ class EventLane:
         """
         if self._busy:
             raise trio.BusyResourceError("another task is reading this session's events")
-        if self._queue and self._since_yield < _EVENTS_PER_YIELD:
+        if self._queue and self._since_yield < EVENTS_PER_YIELD:
             await trio.lowlevel.checkpoint_if_cancelled()
             entry = self._queue.popleft()
             if type(entry) is not _Audio:
@@ -270,16 +269,16 @@ class EventLane:
             self._busy = False
 
     async def take(self) -> list[RealtimeSessionEvent]:
-        """The next event and those that wait behind it, up to `BATCH` in all, in order.
+        """The next event and those that wait behind it, in order.
 
-        A checkpoint: a full one when the lane is empty or 128 events have been read since the last,
-        otherwise only a look for a cancellation.  For the rest see `following`.
+        At most as many as may be read without a full checkpoint; for the rest see `following`.
         """
         events = [await self.following()]
+        most = EVENTS_PER_YIELD + 1 - self._since_yield
         queue = self._queue
         chunk: OutputAudioChunk | None = None  # the first of those that are to be told of
         size = 0  # of all of them
-        while queue and len(events) < BATCH:
+        while queue and len(events) < most:
             entry = queue.popleft()
             if type(entry) is not _Audio:
                 events.append(entry)

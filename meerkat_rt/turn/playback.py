@@ -71,7 +71,11 @@ class Cut:
 
 
 class PlaybackLedger:
-    """Parts in the order in which they are played.  A part that was cut is not here any more."""
+    """Parts in the order in which they are played.
+
+    Invariants: no part of the ledger is `cut`; `taken`, the part that the application took last, is
+    one of them or None.
+    """
 
     def __init__(self, fmt: RealtimeAudioFormat) -> None:
         self.format = fmt

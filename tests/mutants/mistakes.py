@@ -237,6 +237,15 @@ _SENDING = (
         ),
     ),
     _mutant(
+        "lossy-batch",
+        "a batch is given up behind its first event",
+        (
+            EVENTS,
+            "        most = EVENTS_PER_YIELD",
+            "        await trio.lowlevel.checkpoint()\n        most = EVENTS_PER_YIELD",
+        ),
+    ),
+    _mutant(
         "unpruned-lane",
         "the event lane keeps an entry for every response that was ever heard",
         (

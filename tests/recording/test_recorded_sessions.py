@@ -42,6 +42,7 @@ SAYS = {
     "a_nudge": {"Nudged", "TurnCompleted"},
     "a_stall": {"Nudged", "Stalled"},
     "a_reset_in_the_middle_of_a_frame": set(),
+    "a_reader_of_batches": {"OutputAudioChunk", "TurnCompleted"},
     "a_close_by_the_server_with_4000": {"Interrupted", ">SettleRequest", ">CancelTool"},
 }
 """What must be in the recording of each: an empty recording would also play the same."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Self
+
 import pytest
 import trio
 from hypothesis import given
@@ -14,7 +17,8 @@ from meerkat_rt.model.errors import LlmError
 from meerkat_rt.model.events import MediaGap, OutputAudioChunk, OutputTextDelta, TurnStarted
 from meerkat_rt.model.media import RealtimeAudioChunk, RealtimeAudioFormat
 from meerkat_rt.runtime import errors
-from meerkat_rt.runtime.event_lane import BATCH, EventLane
+from meerkat_rt.runtime.event_lane import EVENTS_PER_YIELD, EventLane
+from meerkat_rt.storage import MemoryStore
 
 PCM = RealtimeAudioFormat.pcm(24_000)
 
@@ -28,12 +32,19 @@ class Lane:
 
     def __init__(self, **limits: float) -> None:
         self.told: list[tuple[str | None, int]] = []
+        self.dropped: list[OutputAudioChunk] = []
         self.events = EventLane(
             SessionLimits(**limits),
             PCM,
             lambda event, size: self.told.append((event.item_id, size)),
-            lambda event: None,
+            self.dropped.append,
         )
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[object, object, object]:
+        return self.events.following()
 
     @property
     def heard(self) -> list[tuple[str | None, int]]:
@@ -59,10 +70,10 @@ async def test_all_that_waits_comes_at_once_and_in_order() -> None:
 
 async def test_a_batch_is_bounded_and_the_next_goes_on_behind_it() -> None:
     lane = Lane()
-    written = [OutputTextDelta(str(number)) for number in range(2 * BATCH + 5)]
+    written = [OutputTextDelta(str(number)) for number in range(2 * EVENTS_PER_YIELD + 5)]
     lane.events.put(written)
     batches = [await lane.events.take() for _ in range(3)]
-    assert [len(batch) for batch in batches] == [BATCH, BATCH, 5]
+    assert [len(batch) for batch in batches] == [EVENTS_PER_YIELD, EVENTS_PER_YIELD, 5]
     assert [event for batch in batches for event in batch] == written
 
 
@@ -135,11 +146,51 @@ async def test_the_end_comes_behind_what_waits_and_again_with_each_read() -> Non
 
 async def test_who_reads_full_batches_lets_others_run_between_them() -> None:
     lane = Lane()
-    lane.events.put([TurnStarted()] * (3 * BATCH))
+    lane.events.put([TurnStarted()] * (3 * EVENTS_PER_YIELD))
     await lane.events.take()
     for _ in range(2):
         with assert_checkpoints():
             await lane.events.take()
+
+
+@pytest.mark.parametrize("singly", [1, 64, 127, 128])
+async def test_no_batch_puts_off_the_full_checkpoint(singly: int) -> None:
+    lane = Lane()
+    lane.events.put([TurnStarted()] * 300)
+    read = 0
+    for _ in range(singly):
+        await lane.events.get()
+        read += 1
+    if read < EVENTS_PER_YIELD:
+        assert read + len(await lane.events.take()) == EVENTS_PER_YIELD
+    with assert_checkpoints():
+        await lane.events.take()
+
+
+@given(st.lists(st.one_of(st.integers(1, 400), st.none()), max_size=30), st.data())
+def test_what_comes_in_one_batch_is_queued_as_if_it_came_one_by_one(
+    sizes: list[int | None], data: st.DataObject
+) -> None:
+    """Numbers are bytes of audio, None is another event."""
+    written = [
+        OutputTextDelta(str(number)) if size is None else audio("AB"[number % 2], size)
+        for number, size in enumerate(sizes)
+    ]
+    at = data.draw(st.integers(0, len(written)))
+    once, singly = Lane(output_audio_bytes=1000), Lane(output_audio_bytes=1000)
+    for batch in (written[:at], written[at:]):
+        once.events.put(batch)
+        for event in batch:
+            singly.events.put([event])
+    assert once.dropped == singly.dropped
+    assert once.events.dropped_bytes == singly.events.dropped_bytes
+    assert once.events.audio_bytes == singly.events.audio_bytes <= 1000
+
+    async def rest_of(lane: Lane) -> list[object]:
+        lane.events.end(None)
+        return [event async for event in lane]
+
+    assert trio.run(rest_of, once) == trio.run(rest_of, singly)
 
 
 operations = st.lists(
@@ -218,6 +269,20 @@ async def test_a_session_read_by_batches_says_the_same_and_remembers_the_same(
         assert m.session.transcript == said
     assert [type(event) for event in batched] == [type(event) for event in one_by_one]
     assert closing(batched) == closing(one_by_one)
+
+
+async def test_a_session_with_a_store_announces_what_is_durable_in_batches_too(
+    autojump_clock,
+) -> None:
+    store = MemoryStore()
+    read: list[object] = []
+    async with meeting(talk, beside={"store": store}) as m:
+        while batch := await m.session.next_events():
+            read += batch
+            await trio.sleep(1)
+        said = m.session.transcript
+    assert [event.message for event in of(read, events.MessageCommitted)] == list(said)
+    assert len(said) == 3
 
 
 async def test_what_was_read_in_a_batch_counts_as_taken(autojump_clock) -> None:

@@ -263,6 +263,8 @@ def test_a_position_that_nobody_looks_at_need_not_move(script):
                 heard.append([round(one.heard) for one in parts if ledger.plan({"R"}, now)])
             else:
                 getattr(ledger, what)(part, n_bytes, now)
+            taken = ledger.taken
+            assert taken is None or ledger.get(taken.item_id, taken.content_index) is taken
         assert heard[1:] == heard[:-1]
     for ledger, _ in ledgers:
         ledger.advance(now)

@@ -57,6 +57,24 @@ async def reads_that_are_cancelled_lose_nothing(session: RealtimeSession) -> Non
         event = await session.next_event()
 
 
+@case(reading_server)
+async def a_batch_that_comes_as_its_read_is_cancelled_is_not_lost(session: RealtimeSession) -> None:
+    request = await session.create_response()
+    reading = trio.CancelScope()
+
+    async def think_better_of_it() -> None:
+        await request.outcome()  # which is known in the same step as the last event of the turn
+        reading.cancel("the application has what it wanted")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(think_better_of_it)
+        with reading:
+            while await session.next_events():
+                pass
+        while await session.next_events():
+            pass
+
+
 async def full_server(peer: OpenAIPeer) -> None:
     peer.socket.stop_reading()
     await trio.sleep(5)

@@ -131,8 +131,13 @@ class Watching:
             return event
 
         async def taking() -> Any:
-            events = await take()  # the first of them by `following`
-            self._read += events[1:]
+            before = len(self._read)
+            try:
+                events = await take()
+            except trio.Cancelled:
+                del self._read[before:]  # what `following` gave it, and nobody got
+                raise
+            self._read[before:] = events
             return events
 
         self._said += lane._queue
