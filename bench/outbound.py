@@ -51,7 +51,7 @@ SPEECH = {
     "100 ms": Speech(4800),
     "200 ms": Speech(9600),
 }
-QUICK = ("20 ms",)
+QUICK = (LIVE, "20 ms")
 
 
 def run(

@@ -11,7 +11,7 @@ from . import Tally, meerkat
 NAME = "meerkat-batches"
 TITLE = "meerkat-rt, next_events()"
 PACKAGES = meerkat.PACKAGES
-NOTE = "as above, all events that wait in one read: `next_events()` instead of `async for`"
+NOTE = "as meerkat, all events that wait in one read: `next_events()` instead of `async for`"
 
 
 def run(url: str, units: int, modality: str) -> Tally:

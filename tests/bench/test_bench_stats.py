@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from bench.__main__ import BRIEF, WHOLE, Thoroughness
 from bench.percentiles import percentile
-from bench.stats import DISAGREE, Spread, ratio, spread
-from bench.targets import Target, check, verdict
+from bench.stats import DISAGREE, FEWEST, Spread, ratio, spread
+from bench.targets import TURNS, Target, check, verdict
 
 
 def test_nothing_has_no_spread() -> None:
@@ -119,3 +120,8 @@ def test_last_line_and_exit_status() -> None:
     assert status == 1
     line, status = verdict([target("a", False), target("b", True)])
     assert (line, status) == ("1 of 2 targets are missed: a", 1)
+
+
+@pytest.mark.parametrize("much", [BRIEF, WHOLE], ids=["quick", "whole"])
+def test_a_run_has_turns_enough_for_percentiles_that_others_disturb(much: Thoroughness) -> None:
+    assert much.rounds >= TURNS * FEWEST
