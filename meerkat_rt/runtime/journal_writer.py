@@ -110,21 +110,30 @@ class JournalWriter:
         What completes no message waits a little for more: a commit costs much more than an event.
         """
         while True:
-            try:
-                with trio.CancelScope() as self._sleep:
+            # One until a deadline passes: a new one for each commit would cost a seventh of it.
+            with trio.CancelScope() as scope:
+                while not scope.cancel_called:
+                    self._sleep = scope
                     self._soon()
-                    await self._due.wait()
-            finally:
-                self._sleep = None
-            while self._events:
-                await self._write()
-            self._idle.unpark_all()
+                    try:
+                        await self._due.wait()
+                    finally:
+                        self._sleep = None
+                    if not scope.cancel_called:
+                        scope.deadline = math.inf
+                        await self._write_all()
+            await self._write_all()
 
     async def wait_written(self) -> None:
         """Wait until everything taken in so far is durable, or was given up."""
         self._due.set()
         while self._events or self._writing:
             await self._idle.park()
+
+    async def _write_all(self) -> None:
+        while self._events:
+            await self._write()
+        self._idle.unpark_all()
 
     async def _write(self) -> None:
         events, self._events = tuple(self._events), []
