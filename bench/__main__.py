@@ -70,7 +70,7 @@ BRIEF = Thoroughness(
     growth=1,
 )
 WHOLE = Thoroughness(
-    repetitions=7,
+    repetitions=11,
     seconds=0.2,
     paced=tuple(pacing.SCENARIOS),
     rounds=9,
