@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Events: TypeAlias = tuple[ProviderEvent, ...]
     Handler: TypeAlias = Callable[[bytes], Events]
+    Place: TypeAlias = tuple[bytes, bytes, str, str, int]
 
 F = TypeVar("F")
 D = TypeVar("D", ports.TextDelta, ports.TranscriptDelta)
@@ -68,9 +69,8 @@ _PLACE_SIZE = 1024  # bytes around the audio; live servers send some 200
 _audio_delta_of = unchecked(ports.AudioDelta)
 # What stands between id and audio and behind the audio in the frames of one part of an answer, and
 # what it says: the response, the item, the content index.
-_Place: TypeAlias = "tuple[bytes, bytes, str, str, int]"
-_NOWHERE: _Place = (b"~", b"", "", "", 0)
-_places: dict[bytes, _Place] = {}
+_NOWHERE: Place = (b"~", b"", "", "", 0)
+_places: dict[bytes, Place] = {}
 _last = _NOWHERE  # the place of the frame before, and nearly always of the next of that session
 
 
@@ -95,7 +95,7 @@ def _audio_delta(frame: bytes) -> ports.AudioDelta | ports.OutputProgress:
     return _any_audio_delta(frame)
 
 
-def _place(frame: bytes, id_end: int) -> _Place | None:
+def _place(frame: bytes, id_end: int) -> Place | None:
     """What stands around id and audio, and what the parser makes of it; None if nothing simple.
 
     The key and its quotes cannot be part of a string, where the quotes would be escaped; that it is
