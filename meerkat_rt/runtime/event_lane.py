@@ -122,15 +122,13 @@ class EventLane:
                 self._audio_bytes += size
             else:
                 queue.append(event)
-        if self._audio:
-            self._keep_audio_within_bounds()
+        while self._audio and (
+            self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS
+        ):
+            self._drop_oldest()
         self._wake()
         most = self._limits.waiting_events
         return len(self._queue) > most and self.waiting > most
-
-    def _keep_audio_within_bounds(self) -> None:
-        while self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS:
-            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         place = self._audio.popleft()
@@ -282,15 +280,17 @@ class EventLane:
             entry = queue.popleft()
             if type(entry) is not _Audio:
                 events.append(entry)
-            elif (event := self._taken(entry, tell=False)) is not None:
-                events.append(event)
-                if type(event) is OutputAudioChunk:
-                    if chunk is None:
-                        chunk = event
-                    elif not _of_one_part(chunk, event):
-                        self._on_audio(chunk, size)
-                        chunk, size = event, 0
-                    size += len(event.chunk.data)
+                continue
+            event = self._taken(entry, tell=False)
+            if event is None:
+                continue
+            events.append(event)
+            if type(event) is OutputAudioChunk:
+                if chunk is not None and not _of_one_part(chunk, event):
+                    self._on_audio(chunk, size)
+                    chunk, size = None, 0
+                chunk = chunk or event
+                size += len(event.chunk.data)
         if chunk is not None:
             self._on_audio(chunk, size)
         self._since_yield += len(events) - 1
