@@ -153,23 +153,18 @@ class _Burst:
         """
         begun = False
         while (request := client.until_response()) is not None:
-            metadata = (request.get("response") or {}).get("metadata")
+            metadata = _metadata(request)
             if begun:
                 client.sock.sendall(b"".join(map(_framed, self._last_word(metadata))))
                 continue
             begun = True
             blob = memoryview(self._blob)[: self._ends[client.units]]
             if metadata:
-                # Clients know their own response by what they wrote into it.
                 for message in self._workload.messages(1):
                     blob = blob[_frame_size(blob) :]
-                    if not message.startswith(_CREATED):
-                        client.sock.sendall(_framed(message))
-                        continue
-                    first = json.loads(message)
-                    first["response"]["metadata"] = metadata
-                    client.sock.sendall(_framed(frames.dump(first)))
-                    break
+                    client.sock.sendall(_framed(_answering(message, metadata)))
+                    if message.startswith(_CREATED):
+                        break
             client.sock.sendall(blob)
 
     def _last_word(self, metadata: frames.Frame | None) -> list[bytes]:
@@ -213,9 +208,12 @@ class _Paced:
 
     def serve(self, client: _Client) -> None:
         """Begin the answer and leave the rest to `run`."""
-        if client.until_response() is None:
+        request = client.until_response()
+        if request is None:
             return
-        client.sock.sendall(b"".join(map(_framed, self._head)))
+        metadata = _metadata(request)
+        head = (_answering(message, metadata) for message in self._head)
+        client.sock.sendall(b"".join(map(_framed, head)))
         with self._changed:
             self._ready[client.group].append(client)
             self._changed.notify_all()
@@ -255,6 +253,20 @@ class _Paced:
     def _send(self, client: _Client, data: bytes | bytearray) -> None:
         with contextlib.suppress(OSError):  # it has gone: its own process says so
             client.sock.sendall(data)
+
+
+def _metadata(request: frames.Frame) -> frames.Frame | None:
+    """What a client wrote into its request, to know the response by."""
+    return (request.get("response") or {}).get("metadata")
+
+
+def _answering(message: bytes, metadata: frames.Frame | None) -> bytes:
+    """The message; if a response begins with it, one that repeats what its request said."""
+    if metadata is None or not message.startswith(_CREATED):
+        return message
+    first = json.loads(message)
+    first["response"]["metadata"] = metadata
+    return frames.dump(first)
 
 
 def _framed(message: bytes) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 from click.testing import CliRunner
 
 from bench import (
@@ -35,6 +36,14 @@ from bench.peers import Subject
 from bench.server import _frame_size, _framed, serving
 from bench.subjects import LAST_WORD
 from bench.workloads import WORKLOADS
+from meerkat_rt import (
+    OpenAIRealtime,
+    RealtimeSessionOpenConfig,
+    RealtimeTurningMode,
+    SessionLlmIdentity,
+    events,
+    open_session,
+)
 from meerkat_rt.providers.openai import decoding
 from meerkat_rt.turn import ports
 
@@ -97,6 +106,28 @@ def test_who_asks_again_gets_the_last_word_with_what_it_asked_with() -> None:
         if isinstance(event, ports.TranscriptDelta)
     ]
     assert said == [LAST_WORD]
+
+
+@pytest.mark.parametrize(
+    "pace",
+    [None, server.Pace(sessions=1, rate=50.0, seconds=0.02, rounds=1, groups=("meerkat",))],
+    ids=["burst", "paced"],
+)
+def test_a_response_says_which_request_it_answers(pace: server.Pace | None) -> None:
+    async def begun(url: str) -> bool:
+        config = RealtimeSessionOpenConfig(
+            RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="bench-1-meerkat")
+        )
+        provider = OpenAIRealtime(api_key="bench", base_url=url)
+        async with open_session(config, provider=provider) as session:
+            request = await session.create_response()
+            async for event in session:
+                if isinstance(event, events.ResponseStarted):
+                    return event.request_id == request.id
+        return False
+
+    with serving(WORKLOADS["transcript"], pace=pace) as url:
+        assert trio.run(begun, url)
 
 
 def test_a_server_that_does_not_come_up_is_not_waited_for() -> None:
