@@ -171,7 +171,7 @@ class SessionCore:
         self.error: LlmError | None = None
         self.unresponsive: dict[str, str] = {}  # call id -> tool name
         self._timer: trio.CancelScope | None = None
-        self._deadline: float | None = None  # of the timer
+        self._deadline = math.inf  # of the timer
         self._links = 0  # connections so far
 
     # ---------------------------------------------------------------- steps
@@ -192,7 +192,7 @@ class SessionCore:
         if events and self.events.put(events):
             self._consumer_too_slow()
         if self.machine.deadlines.changed:
-            self._set_timer()
+            self.set_timer()
         if self.boundary is not None and self.at_boundary:
             self.boundary.set()
 
@@ -419,25 +419,36 @@ class SessionCore:
 
     # ---------------------------------------------------------------- timer
 
-    def _set_timer(self) -> None:
+    def set_timer(self) -> None:
+        """Something has another deadline than before, or none any more."""
         if self._timer is not None:
-            deadline = self.machine.next_deadline
+            deadline = self._next_deadline()
             if deadline != self._deadline:
-                self._deadline = deadline
-                self._timer.deadline = math.inf if deadline is None else deadline
+                self._deadline = self._timer.deadline = deadline
+
+    def _next_deadline(self) -> float:
+        deadline = self.machine.next_deadline
+        if deadline is None:
+            deadline = math.inf
+        return deadline if self.journal is None else min(deadline, self.journal.look_at)
 
     async def run_timer(self) -> None:
-        """The nudge timer: sleep to the machine's next absolute deadline, whatever it is for."""
+        """The nudge timer: sleep to the next absolute deadline, whatever it is for."""
         while True:
-            self._deadline = deadline = self.machine.next_deadline
-            with trio.CancelScope(deadline=math.inf if deadline is None else deadline) as scope:
+            self._deadline = self._next_deadline()
+            with trio.CancelScope(deadline=self._deadline) as scope:
                 self._timer = scope
                 try:
                     await trio.sleep_forever()
                 finally:
                     self._timer = None
-            self.machine.timer(trio.current_time())
-            self.step()
+            now = trio.current_time()
+            if self.journal is not None:
+                self.journal.look(now)
+            due = self.machine.next_deadline
+            if due is not None and due <= now:
+                self.machine.timer(now)
+                self.step()
 
     # ---------------------------------------------------------------- acknowledgements
 
@@ -476,7 +487,7 @@ class SessionCore:
             machine = self.machine
             machine.audio_delivered(item_id, event.content_index or 0, size, trio.current_time())
             if machine.deadlines.changed:
-                self._set_timer()
+                self.set_timer()
 
     def _audio_dropped(self, event: OutputAudioChunk) -> None:
         # Within a step, which sets the timer at its end.

@@ -51,8 +51,14 @@ class GuestJournal:
         self.restored = journal.restored
         _check(self.restored, RestoredConversation, "restored")
 
-    async def commit(self, batch: TranscriptBatch) -> tuple[StoredMessage, ...]:
+    async def commit(
+        self, batch: TranscriptBatch, *, within: trio.CancelScope | None = None
+    ) -> tuple[StoredMessage, ...]:
         """As `SessionJournal.commit`.
+
+        `within`: a scope that the caller is in.  Its deadline is set to when patience ends, and
+        left there; who comes out of it by that raises, or tells, `too_slow`.  One that is kept
+        saves a scope for each commit.
 
         Raises:
             LlmError: the store's; `StoreUnusable` for what is not of ours.
@@ -61,21 +67,32 @@ class GuestJournal:
         again, self._again = self._again, []
         own = self._commits, batch
         try:
-            with _of_the_store("failed to write"):
-                whole = _together([*again, own]) if again else batch
+            whole = _together([*again, own]) if again else batch
+            if within is None:
                 with trio.move_on_after(self._patience) as scope:
                     made = tuple(await self._journal.commit(whole))
                 if scope.cancelled_caught:
                     raise _too_slow(self._patience)
-                for each in made:
-                    _check(each, StoredMessage, "a message that was committed")
-        except StoreUnusable:
+            else:
+                within.deadline = trio.current_time() + self._patience
+                made = tuple(await self._journal.commit(whole))
+            for each in made:
+                _check(each, StoredMessage, "a message that was committed")
+        except LlmError as error:
+            if isinstance(error, StoreUnusable):
+                self._keep([*again, own])
+            raise
+        except Exception as error:
+            self._keep([*again, own])
+            raise _unusable("failed to write", error) from error
+        except trio.Cancelled:
             self._keep([*again, own])
             raise
-        except trio.Cancelled:
-            self._keep(again)
-            raise
         return made
+
+    def too_slow(self) -> StoreUnusable:
+        """What has become of a commit whose time was up."""
+        return _unusable("failed to write", _too_slow(self._patience))
 
     def _keep(self, failed: Iterable[tuple[int, TranscriptBatch]]) -> None:
         # Another commit that was under way may have failed first.

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from ..model.conversation import Message
     from ..model.delta_run import TranscriptEntry
-    from .ports import SessionJournal, StagedTranscript, StoredMessage
+    from .guests import GuestJournal
+    from .ports import StagedTranscript, StoredMessage
 
 RETRY_DELAY = 1.0  # seconds between attempts, where the store says that a retry may help
 ATTEMPTS = 3
@@ -39,26 +40,32 @@ class JournalWriter:
     """Writes the journal of one session.  `announce` gets what has become durable, in order.
 
     `failed` is told, once, when the store does not take what it should; what could not be written
-    stays with the journal and goes in with a later commit.
+    stays with the journal and goes in with a later commit.  It has no timer of its own: at
+    `look_at`, or as soon after as may be, it wants to be told to `look`, and `rearmed` is told when
+    that has become another time.
     """
 
     def __init__(
         self,
-        journal: SessionJournal,
+        journal: GuestJournal,
         *,
         announce: Callable[[Iterable[StoredMessage]], None],
         failed: Callable[[LlmError], None],
+        rearmed: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._announce = announce
         self._failed = failed
+        self._rearmed = rearmed
+        self.look_at = math.inf
         self._events: list[TranscriptEntry] = []
+        self._overdue = 0.0  # when the first of them will have waited for long enough
         self._owed: dict[str, None] = {}  # items of events that the journal has and the store not
         self._under_way: tuple[TranscriptEntry, ...] = ()  # in the commit that is
         self._writing = False
         self._staged: set[str] = set()
         self._due = Signal()
-        self._sleep: trio.CancelScope | None = None  # until something is due, or its deadline
+        self._cut = False  # a commit took too long
         self._idle = trio.lowlevel.ParkingLot()
 
     @property
@@ -69,16 +76,30 @@ class JournalWriter:
     def add(self, events: Iterable[TranscriptEntry]) -> None:
         """Take events in, in the order in which they happened."""
         events = tuple(events)
+        first = not self._events
         self._events += events
         if not _COMPLETING.isdisjoint(map(type, events)):
             self._due.set()
-        else:
-            self._soon()
+        elif first:
+            self._overdue = trio.current_time() + LINGER
+            if self.look_at == math.inf:
+                self.look_at = self._overdue
+                self._rearmed()
 
-    def _soon(self) -> None:
-        """What waits is due in a while, unless it is already."""
-        if self._events and self._sleep is not None and self._sleep.deadline == math.inf:
-            self._sleep.deadline = trio.current_time() + LINGER
+    def look(self, now: float) -> None:
+        """Have written what has waited for long enough.
+
+        A look that was asked for stays, even if what it was for is written before: so a session
+        that says much does not ask for one with each answer.
+        """
+        if now < self.look_at:
+            return
+        self.look_at = math.inf
+        if self._events:
+            if now < self._overdue:
+                self.look_at = self._overdue
+            else:
+                self._due.set()
 
     async def begin(self, history: tuple[Message, ...]) -> tuple[Message, ...]:
         """Store what a new conversation was seeded with; returns what was added.
@@ -107,35 +128,36 @@ class JournalWriter:
     async def run(self) -> None:
         """Write until cancelled.  A commit that has begun goes through.
 
-        What completes no message waits a little for more: a commit costs much more than an event.
+        What completes no message waits a little for more, also behind a commit: one costs much more
+        than an event.
         """
         while True:
-            # One until a deadline passes: a new one for each commit would cost a seventh of it.
+            # One for many commits: one for each would cost a tenth of it.
             with trio.CancelScope() as scope:
-                while not scope.cancel_called:
-                    self._sleep = scope
-                    self._soon()
-                    try:
-                        await self._due.wait()
-                    finally:
-                        self._sleep = None
-                    if not scope.cancel_called:
-                        scope.deadline = math.inf
-                        await self._write_all()
-            await self._write_all()
+                while True:
+                    await self._due.wait()
+                    if scope.cancel_called:
+                        self._due.set()
+                        break
+                    await self._write(scope)
+            # Its deadline is that of a commit, or of one that has long ended.
+            if self._cut:
+                self._cut = False
+                self._failed(self._journal.too_slow())
+                self._idle.unpark_all()
 
     async def wait_written(self) -> None:
         """Wait until everything taken in so far is durable, or was given up."""
-        self._due.set()
         while self._events or self._writing:
+            self._due.set()
             await self._idle.park()
 
-    async def _write_all(self) -> None:
-        while self._events:
-            await self._write()
+    async def _write(self, scope: trio.CancelScope) -> None:
+        if self._events:
+            await self._write_down(scope)
         self._idle.unpark_all()
 
-    async def _write(self) -> None:
+    async def _write_down(self, scope: trio.CancelScope) -> None:
         events, self._events = tuple(self._events), []
         done: list[str] = []
         if self._staged:
@@ -145,22 +167,26 @@ class JournalWriter:
         batch = TranscriptBatch(events=events, unstage=done)
         self._writing, self._under_way = True, events
         try:
-            await self._commit(batch)
+            await self._commit(batch, scope)
         finally:
             # Whose items they are is asked only where they did not get through.
             self._owed |= _items(self._under_way)
             self._writing, self._under_way = False, ()
 
-    async def _commit(self, batch: TranscriptBatch) -> None:
+    async def _commit(self, batch: TranscriptBatch, scope: trio.CancelScope) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                stored = await self._journal.commit(batch)
+                stored = await self._journal.commit(batch, within=scope)
             except LlmError as error:
-                if attempt == ATTEMPTS or not error.retryable:
+                if attempt == ATTEMPTS or not error.retryable or scope.cancel_called:
                     self._failed(error)
                     return
                 batch = TranscriptBatch()  # the journal keeps what it could not write
+                scope.deadline = math.inf
                 await trio.sleep(RETRY_DELAY)
+            except trio.Cancelled:
+                self._cut = True
+                raise
             else:
                 # A commit takes along what earlier ones could not write.
                 self._owed.clear()

@@ -152,7 +152,9 @@ async def run_session(
 
 async def _go_on(core: SessionCore, journal: GuestJournal, history: tuple[Message, ...]) -> None:
     """Write to `journal` from now on; what it has came before the session, or else `history`."""
-    core.journal = JournalWriter(journal, announce=core.announce, failed=core.store_failed)
+    core.journal = JournalWriter(
+        journal, announce=core.announce, failed=core.store_failed, rearmed=core.set_timer
+    )
     restored = journal.restored
     if restored.messages or restored.authority.items_known:
         core.begin_with((each.message for each in restored.messages), restored.authority)

@@ -54,19 +54,44 @@ def said(text: str) -> AssistantTranscriptDelta:
 END = AssistantTurnCompleted(response_id="r", stop_reason=StopReason.END_TURN, usage=Usage())
 
 
-def writer(journal: Journal) -> JournalWriter:
-    def failed(error: Exception) -> None:
-        raise error
+class Timed:
+    """A writer with a timer, as a session has one."""
 
-    return JournalWriter(journal, announce=list, failed=failed)
+    def __init__(self, journal: Journal, patience: float) -> None:
+        self.failures: list[Exception] = []
+        self.looks = 0
+        self.sleep = trio.CancelScope()
+        self.writer = JournalWriter(
+            GuestJournal(journal, patience),
+            announce=list,
+            failed=self.failures.append,
+            rearmed=self.rearm,
+        )
+
+    def rearm(self) -> None:
+        self.sleep.deadline = self.writer.look_at
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.writer.run)
+            while True:
+                with trio.CancelScope(deadline=self.writer.look_at) as self.sleep:
+                    await trio.sleep_forever()
+                self.looks += 1
+                self.writer.look(trio.current_time())
+
+
+async def timed(journal: Journal, nursery: trio.Nursery, patience: float) -> tuple[Timed, float]:
+    """A writer that has nothing to do yet, and the time."""
+    found = Timed(journal, patience)
+    nursery.start_soon(found.run)
+    await trio.testing.wait_all_tasks_blocked()
+    return found, trio.current_time()
 
 
 async def running(journal: Journal, nursery: trio.Nursery) -> tuple[JournalWriter, float]:
-    """A writer that has nothing to do yet, and the time."""
-    writing = writer(journal)
-    nursery.start_soon(writing.run)
-    await trio.testing.wait_all_tasks_blocked()
-    return writing, trio.current_time()
+    found, start = await timed(journal, nursery, 30.0)
+    return found.writer, start
 
 
 async def since(start: float, journal: Journal) -> list[tuple[float, list[str]]]:
@@ -99,10 +124,10 @@ async def test_the_end_of_an_answer_is_written_at_once_with_what_waited(nursery,
 
 async def test_what_was_said_before_it_runs_is_written_soon(nursery, autojump_clock):
     journal = Journal()
-    writing = writer(journal)
+    found = Timed(journal, 30.0)
     start = trio.current_time()
-    writing.add([said("a")])
-    nursery.start_soon(writing.run)
+    found.writer.add([said("a")])
+    nursery.start_soon(found.run)
     assert await since(start, journal) == [(LINGER, ["a"])]
     nursery.cancel_scope.cancel()
 
@@ -115,6 +140,72 @@ async def test_what_is_said_during_a_commit_goes_in_with_the_next(nursery, autoj
     writing.add([said("a")])
     writing.add([said("b")])
     assert await since(start, journal) == [(0.0, ["(the end)"]), (1.0, ["a", "b"])]
+    nursery.cancel_scope.cancel()
+
+
+async def test_words_behind_a_commit_wait_for_company_as_well(nursery, autojump_clock):
+    journal = Journal(takes=LINGER / 5)
+    writing, start = await running(journal, nursery)
+    writing.add([END])
+    await trio.sleep(LINGER / 10)
+    writing.add([said("a")])
+    await trio.sleep(LINGER / 5)
+    writing.add([said("b")])
+    assert await since(start, journal) == [(0.0, ["(the end)"]), (LINGER * 1.1, ["a", "b"])]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_session_that_says_much_is_looked_after_no_more_often(nursery, autojump_clock):
+    journal = Journal()
+    found, _ = await timed(journal, nursery, 30.0)
+    answers = 100
+    for _ in range(answers):
+        found.writer.add([said("a")])
+        await trio.sleep(LINGER / 50)
+        found.writer.add([END])
+        await trio.sleep(LINGER / 50)
+    assert len(journal.commits) == answers
+    assert 0 < found.looks <= answers * 2 / 50 + 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_commit_whose_time_is_up_has_failed_and_the_next_has_its_own(
+    nursery, autojump_clock
+):
+    journal = Journal(takes=2.0)
+    found, start = await timed(journal, nursery, 3.0)
+    found.writer.add([END])
+    await trio.sleep(2.5)
+    found.writer.add([END])  # while the deadline of the first has not passed
+    await trio.sleep(3.0)
+    assert found.failures == []
+    journal.takes = 4.0
+    found.writer.add([said("a"), END])
+    await found.writer.wait_written()
+    assert trio.current_time() == start + 5.5 + 3.0
+    (failure,) = found.failures
+    assert isinstance(failure, StoreUnusable)
+    assert "longer than 3 s" in str(failure)
+    assert found.writer.unwritten == ("i",)
+    journal.takes = 0.0
+    found.writer.add([END])
+    await found.writer.wait_written()
+    assert journal.commits[-1][1] == ["a", "(the end)", "(the end)"]
+    assert found.writer.unwritten == ()
+    assert len(found.failures) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_is_due_as_the_deadline_of_an_old_commit_passes_is_written(
+    nursery, autojump_clock
+):
+    journal = Journal()
+    found, start = await timed(journal, nursery, 3.0)
+    found.writer.add([END])
+    await trio.sleep_until(start + 3.0)
+    found.writer.add([END])
+    assert await since(start, journal) == [(0.0, ["(the end)"]), (3.0, ["(the end)"])]
+    assert found.failures == []
     nursery.cancel_scope.cancel()
 
 
