@@ -95,6 +95,7 @@ class SessionCore:
         "machine",
         "message_items",
         "messages",
+        "now",
         "past",
         "reason",
         "recording",
@@ -135,6 +136,8 @@ class SessionCore:
         self.messages: list[Message] = []
         self._transcript: tuple[Message, ...] = ()
         self.journal: JournalWriter | None = None  # without one, messages are announced at once
+        # `trio.current_time`, which looks for the clock each time, as the things of each event ask.
+        self.now = trio.lowlevel.current_clock().current_time
         self.lanes = SendLanes(limits)
         self.events = EventLane(
             limits, settings.output_format, self._audio_delivered, self._audio_dropped
@@ -485,7 +488,7 @@ class SessionCore:
         item_id = event.item_id
         if item_id is not None:
             machine = self.machine
-            machine.audio_delivered(item_id, event.content_index or 0, size, trio.current_time())
+            machine.audio_delivered(item_id, event.content_index or 0, size, self.now())
             if machine.deadlines.changed:
                 self.set_timer()
 

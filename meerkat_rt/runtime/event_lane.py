@@ -109,6 +109,7 @@ class EventLane:
         Returns whether more control events wait now than an application that reads lets pile up.
         """
         queue = self._queue
+        added = 0
         for event in events:
             if type(event) is OutputAudioChunk:
                 response = self._live.get(event.response_id)
@@ -119,9 +120,10 @@ class EventLane:
                 self._audio.append(place)
                 size = len(event.chunk.data)
                 response.bytes += size
-                self._audio_bytes += size
+                added += size
             else:
                 queue.append(event)
+        self._audio_bytes += added
         while self._audio and (
             self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS
         ):

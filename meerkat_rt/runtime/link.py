@@ -280,7 +280,7 @@ async def receive(core: SessionCore, link: Link) -> None:
             if core.link is link:
                 if link.aliases is not None:
                     events = link.aliases.heard(events)
-                core.observe(events, trio.current_time())
+                core.observe(events, core.now())
             elif not link.warming:
                 core.stale_events += len(events)
             elif link.held_bytes > core.limits.warming_bytes:

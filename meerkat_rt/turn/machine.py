@@ -369,7 +369,9 @@ class SessionMachine:
 
     def audio_delivered(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
         """The application took that much output audio."""
-        self._hearing.delivered(item_id, content_index, n_bytes, now)
+        hearing = self._hearing
+        if not hearing.ledger.more(item_id, content_index, n_bytes, now):
+            hearing.delivered(item_id, content_index, n_bytes, now)
 
     def audio_dropped(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
         """That much output audio was dropped before the application took it."""

@@ -158,6 +158,27 @@ class PlaybackLedger:
         self._taken_at = now
         self._taken_until += n_bytes / self._rate
 
+    def more(self, item_id: str, content_index: int, n_bytes: int, now: float) -> bool:
+        """`deliver`, if it is that simple, as it is for nearly all of a burst.
+
+        That is: more of the part that was taken last and still plays, of which something is left to
+        be taken, and to be heard.  False: it is not, and nothing has happened.
+        """
+        part = self.taken
+        if (
+            part is not None
+            and now < self._taken_until
+            and part.item_id == item_id
+            and part.content_index == content_index
+            and (delivered := part.delivered + n_bytes) < (received := part.received)
+            and part.heard < received
+        ):
+            part.delivered = delivered
+            self._taken_at = now
+            self._taken_until += n_bytes / self._rate
+            return True
+        return False
+
     def _waiting(self, last: Part) -> float:
         """Bytes that the application has and that are still to be played, up to those of `last`."""
         waiting = 0.0

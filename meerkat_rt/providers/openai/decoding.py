@@ -86,7 +86,8 @@ def _audio_delta(frame: bytes) -> ports.AudioDelta | ports.OutputProgress:
         if place is not None:
             before, behind, response_id, item_id, index = place
             try:
-                data = _b64decode(frame[id_end + len(before) : -len(behind)], None, True)
+                audio = memoryview(frame)[id_end + len(before) : -len(behind)]
+                data = _b64decode(audio, None, True)
             except ValueError:  # an escape, another string, or whatever is wrong with it
                 return _any_audio_delta(frame)
             if data:
