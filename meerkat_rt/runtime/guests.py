@@ -44,7 +44,7 @@ class GuestJournal:
 
     def __init__(self, journal: SessionJournal, patience: float) -> None:
         self._journal = journal
-        self._patience = patience
+        self.patience = patience
         self._commits = 0
         # Of commits that have failed, in order: what is handed over again, with their numbers.
         self._again: list[tuple[int, TranscriptBatch]] = []
@@ -52,13 +52,12 @@ class GuestJournal:
         _check(self.restored, RestoredConversation, "restored")
 
     async def commit(
-        self, batch: TranscriptBatch, *, within: trio.CancelScope | None = None
+        self, batch: TranscriptBatch, *, timed: bool = False
     ) -> tuple[StoredMessage, ...]:
         """As `SessionJournal.commit`.
 
-        `within`: a scope that the caller is in.  Its deadline is set to when patience ends, and
-        left there; who comes out of it by that raises, or tells, `too_slow`.  One that is kept
-        saves a scope for each commit.
+        `timed`: it is the caller who cancels it when patience has ended, and knows that it is
+        `too_slow`; otherwise it takes a scope of its own, which costs more than a small commit.
 
         Raises:
             LlmError: the store's; `StoreUnusable` for what is not of ours.
@@ -68,14 +67,13 @@ class GuestJournal:
         own = self._commits, batch
         try:
             whole = _together([*again, own]) if again else batch
-            if within is None:
-                with trio.move_on_after(self._patience) as scope:
+            if timed:
+                made = tuple(await self._journal.commit(whole))
+            else:
+                with trio.move_on_after(self.patience) as scope:
                     made = tuple(await self._journal.commit(whole))
                 if scope.cancelled_caught:
-                    raise _too_slow(self._patience)
-            else:
-                within.deadline = trio.current_time() + self._patience
-                made = tuple(await self._journal.commit(whole))
+                    raise _too_slow(self.patience)
             for each in made:
                 _check(each, StoredMessage, "a message that was committed")
         except LlmError as error:
@@ -92,7 +90,7 @@ class GuestJournal:
 
     def too_slow(self) -> StoreUnusable:
         """What has become of a commit whose time was up."""
-        return _unusable("failed to write", _too_slow(self._patience))
+        return _unusable("failed to write", _too_slow(self.patience))
 
     def _keep(self, failed: Iterable[tuple[int, TranscriptBatch]]) -> None:
         # Another commit that was under way may have failed first.

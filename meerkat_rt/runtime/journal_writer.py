@@ -65,7 +65,9 @@ class JournalWriter:
         self._writing = False
         self._staged: set[str] = set()
         self._due = Signal()
-        self._cut = False  # a commit took too long
+        self._late = math.inf  # when the commit under way will have taken too long
+        self._cut = False  # one has
+        self._scope = trio.CancelScope()  # of the commit under way, and of many before it
         self._idle = trio.lowlevel.ParkingLot()
 
     @property
@@ -82,24 +84,30 @@ class JournalWriter:
             self._due.set()
         elif first:
             self._overdue = trio.current_time() + LINGER
-            if self.look_at == math.inf:
-                self.look_at = self._overdue
-                self._rearmed()
+            self._look_at(self._overdue)
 
     def look(self, now: float) -> None:
-        """Have written what has waited for long enough.
+        """Have written what has waited for long enough, and give up a commit that takes too long.
 
-        A look that was asked for stays, even if what it was for is written before: so a session
-        that says much does not ask for one with each answer.
+        A look that was asked for stays, even if what it was for is over before: so a session that
+        says much does not ask for one with each answer.
         """
         if now < self.look_at:
             return
-        self.look_at = math.inf
+        if now >= self._late:
+            self._late = math.inf
+            self._scope.cancel(reason="the store takes too long")
+        self.look_at = self._late
         if self._events:
             if now < self._overdue:
-                self.look_at = self._overdue
+                self.look_at = min(self._late, self._overdue)
             else:
                 self._due.set()
+
+    def _look_at(self, when: float) -> None:
+        if when < self.look_at:
+            self.look_at = when
+            self._rearmed()
 
     async def begin(self, history: tuple[Message, ...]) -> tuple[Message, ...]:
         """Store what a new conversation was seeded with; returns what was added.
@@ -132,32 +140,31 @@ class JournalWriter:
         than an event.
         """
         while True:
-            # One for many commits: one for each would cost a tenth of it.
-            with trio.CancelScope() as scope:
+            # One for many commits: one for each, with a deadline, would cost a quarter of it.
+            with trio.CancelScope() as self._scope:
                 while True:
                     await self._due.wait()
-                    if scope.cancel_called:
-                        self._due.set()
-                        break
-                    await self._write(scope)
-            # Its deadline is that of a commit, or of one that has long ended.
-            if self._cut:
+                    if self._events:
+                        await self._write()
+                    self._idle.unpark_all()
+            if self._cut:  # and has not been done after all
                 self._cut = False
                 self._failed(self._journal.too_slow())
                 self._idle.unpark_all()
 
     async def wait_written(self) -> None:
-        """Wait until everything taken in so far is durable, or was given up."""
+        """Wait until everything taken in so far is durable, or was given up.
+
+        At the end of a session, when there is no timer any more: it looks itself.
+        """
         while self._events or self._writing:
             self._due.set()
-            await self._idle.park()
+            patience = trio.current_time() + self._journal.patience  # of a commit yet to begin
+            with trio.CancelScope(deadline=min(self._late, patience)):
+                await self._idle.park()
+            self.look(trio.current_time())
 
-    async def _write(self, scope: trio.CancelScope) -> None:
-        if self._events:
-            await self._write_down(scope)
-        self._idle.unpark_all()
-
-    async def _write_down(self, scope: trio.CancelScope) -> None:
+    async def _write(self) -> None:
         events, self._events = tuple(self._events), []
         done: list[str] = []
         if self._staged:
@@ -167,22 +174,25 @@ class JournalWriter:
         batch = TranscriptBatch(events=events, unstage=done)
         self._writing, self._under_way = True, events
         try:
-            await self._commit(batch, scope)
+            await self._commit(batch)
         finally:
             # Whose items they are is asked only where they did not get through.
             self._owed |= _items(self._under_way)
             self._writing, self._under_way = False, ()
+            self._late = math.inf
 
-    async def _commit(self, batch: TranscriptBatch, scope: trio.CancelScope) -> None:
+    async def _commit(self, batch: TranscriptBatch) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                stored = await self._journal.commit(batch, within=scope)
+                self._late = trio.current_time() + self._journal.patience
+                self._look_at(self._late)
+                stored = await self._journal.commit(batch, timed=True)
             except LlmError as error:
-                if attempt == ATTEMPTS or not error.retryable or scope.cancel_called:
+                if attempt == ATTEMPTS or not error.retryable or self._scope.cancel_called:
                     self._failed(error)
                     return
                 batch = TranscriptBatch()  # the journal keeps what it could not write
-                scope.deadline = math.inf
+                self._late = math.inf
                 await trio.sleep(RETRY_DELAY)
             except trio.Cancelled:
                 self._cut = True

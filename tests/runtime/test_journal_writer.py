@@ -196,15 +196,38 @@ async def test_a_commit_whose_time_is_up_has_failed_and_the_next_has_its_own(
     nursery.cancel_scope.cancel()
 
 
-async def test_what_is_due_as_the_deadline_of_an_old_commit_passes_is_written(
-    nursery, autojump_clock
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_close_is_as_patient_with_a_commit_and_needs_no_timer(
+    begun, nursery, autojump_clock
 ):
-    journal = Journal()
+    journal = Journal(takes=4.0)
+    found = Timed(journal, patience=3.0)
+    nursery.start_soon(found.writer.run)
+    await trio.testing.wait_all_tasks_blocked()
+    start = trio.current_time()
+    found.writer.add([END])
+    if begun:
+        await trio.sleep(1.0)
+    await found.writer.wait_written()
+    assert trio.current_time() == start + 3.0
+    (failure,) = found.failures
+    assert "longer than 3 s" in str(failure)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_commit_that_goes_through_as_its_time_is_up_has_not_failed(nursery, autojump_clock):
+    class Deaf(Journal):
+        async def commit(self, batch: TranscriptBatch) -> tuple[StoredMessage, ...]:
+            with trio.CancelScope(shield=True):
+                return await super().commit(batch)
+
+    journal = Deaf(takes=4.0)
     found, start = await timed(journal, nursery, 3.0)
     found.writer.add([END])
-    await trio.sleep_until(start + 3.0)
+    await trio.sleep(3.5)
     found.writer.add([END])
-    assert await since(start, journal) == [(0.0, ["(the end)"]), (3.0, ["(the end)"])]
+    journal.takes = 0.0
+    assert await since(start, journal) == [(0.0, ["(the end)"]), (4.0, ["(the end)"])]
     assert found.failures == []
     nursery.cancel_scope.cancel()
 
