@@ -83,8 +83,12 @@ class GuestJournal:
         except Exception as error:
             self._keep([*again, own])
             raise _unusable("failed to write", error) from error
-        except trio.Cancelled:
+        except BaseException as error:
             self._keep([*again, own])
+            # A store with a nursery is cancelled in a group, maybe with what went wrong meanwhile.
+            rest = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else None
+            if isinstance(rest, Exception):
+                raise _unusable("failed to write", rest) from rest
             raise
         return made
 

@@ -40,9 +40,9 @@ class JournalWriter:
     """Writes the journal of one session.  `announce` gets what has become durable, in order.
 
     `failed` is told, once, when the store does not take what it should; what could not be written
-    stays with the journal and goes in with a later commit.  It has no timer of its own: at
-    `look_at`, or as soon after as may be, it wants to be told to `look`, and `rearmed` is told when
-    that has become another time.
+    stays with the journal and goes in with a later commit.  It has no timer of its own: somebody is
+    to call `look` at `look_at`, which a call moves on, and for which `rearmed` is told when it has
+    come nearer by itself.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class JournalWriter:
         Raises:
             LlmError: the store did not take it; nothing was staged.
         """
-        await self._journal.commit(TranscriptBatch(stage=(staged,)))
+        self._taken(await self._journal.commit(TranscriptBatch(stage=(staged,))))
         self._staged.add(staged.item_id)
 
     async def run(self) -> None:
@@ -153,16 +153,10 @@ class JournalWriter:
                 self._idle.unpark_all()
 
     async def wait_written(self) -> None:
-        """Wait until everything taken in so far is durable, or was given up.
-
-        At the end of a session, when there is no timer any more: it looks itself.
-        """
+        """Wait until everything taken in so far is durable, or was given up."""
         while self._events or self._writing:
             self._due.set()
-            patience = trio.current_time() + self._journal.patience  # of a commit yet to begin
-            with trio.CancelScope(deadline=min(self._late, patience)):
-                await self._idle.park()
-            self.look(trio.current_time())
+            await self._idle.park()
 
     async def _write(self) -> None:
         events, self._events = tuple(self._events), []
@@ -194,15 +188,18 @@ class JournalWriter:
                 batch = TranscriptBatch()  # the journal keeps what it could not write
                 self._late = math.inf
                 await trio.sleep(RETRY_DELAY)
-            except trio.Cancelled:
+            except BaseException:  # cancelled; by a store with a nursery, in a group
                 self._cut = True
                 raise
             else:
-                # A commit takes along what earlier ones could not write.
-                self._owed.clear()
                 self._under_way = ()
-                self._announce(stored)
+                self._taken(stored)
                 return
+
+    def _taken(self, stored: tuple[StoredMessage, ...]) -> None:
+        # A commit takes along what earlier ones could not write.
+        self._owed.clear()
+        self._announce(stored)
 
 
 def _items(events: Iterable[TranscriptEntry]) -> dict[str, None]:

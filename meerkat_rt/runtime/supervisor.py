@@ -4,8 +4,9 @@ The tree, from the outside in, is the order of teardown backwards:
 
     links         the session's connection: receiver, sender, keepalive, its library's tasks; and
                   one more at most, that is being made ready, waits or is being closed
-      writing     the journal writer, where there is a store
-        producers nudge timer, tool dispatch, continuity: stopped first
+      writing     the journal writer, where there is a store, and the nudge timer, which is its
+                  timer as well
+        producers tool dispatch, continuity: stopped first
 
 All of it, the tasks of the library too, is shielded from the application's cancellation once the
 session is open; what ends the shield is `close_requested`, which body exit, `aclose()`, a fatal
@@ -71,6 +72,7 @@ async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
     connect(core, link, counts_anew=core.past is not None)
     begin(core, link, trio.current_time())
     async with trio.open_nursery() as writing:
+        writing.start_soon(core.vital, core.run_timer, name="nudge timer")
         if core.journal is not None:
             writing.start_soon(core.vital, core.journal.run, name="journal writer")
         await _produce(core, nursery, writing)
@@ -87,7 +89,6 @@ async def _produce(core: SessionCore, nursery: trio.Nursery, writing: trio.Nurse
     try:
         async with trio.open_nursery() as producers:
             try:
-                producers.start_soon(core.vital, core.run_timer, name="nudge timer")
                 producers.start_soon(core.vital, core.tools.run, name="tool dispatch")
                 await _until_closing(core, nursery, producers)
             finally:

@@ -268,7 +268,10 @@ async def test_a_sync_tool_is_abandoned_at_the_close_and_its_thread_is_named() -
 
 
 async def test_closing_during_an_interruption_ends_both(autojump_clock) -> None:
+    started = trio.Event()
+
     async def slow_to_die() -> str:
+        started.set()
         try:
             await trio.sleep_forever()
         finally:
@@ -282,6 +285,7 @@ async def test_closing_during_an_interruption_ends_both(autojump_clock) -> None:
 
     async with meeting(script, tools=[slow_to_die]) as m, trio.open_nursery() as nursery:
         await take(m.session, events.TurnCompleted)
+        await started.wait()
         nursery.start_soon(m.session.interrupt)
         await wait_all_tasks_blocked()
         nursery.start_soon(m.session.aclose)
