@@ -230,3 +230,20 @@ def closing(read: list[Any]) -> ev.CloseReason:
     (last,) = of(read, ev.SessionClosed)
     assert read[-1] is last
     return last.reason
+
+
+async def one_turn_of(peer: OpenAIPeer) -> None:
+    """A server that answers one message."""
+    await peer.item_created(await peer.expect("conversation.item.create"))
+    await peer.text_response("Good morning.", await peer.expect("response.create"))
+
+
+async def one_turn(peer: OpenAIPeer) -> None:
+    """As above, and stays."""
+    await one_turn_of(peer)
+    await linger(peer)
+
+
+def speaking(store: Any, **settings: Any) -> Any:
+    """A session with this store, and a server that answers one message."""
+    return meeting(one_turn, beside={"store": store}, client_may_leave=True, **settings)

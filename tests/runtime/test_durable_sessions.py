@@ -13,6 +13,7 @@ from runtimekit import (
     linger,
     meeting,
     of,
+    one_turn,
     open_config,
     provider,
     rest,
@@ -69,12 +70,6 @@ class _SlowJournal:
             made += await self._journal.commit(kept)
         self._kept.clear()
         return made
-
-
-async def one_turn(peer: OpenAIPeer) -> None:
-    await peer.item_created(await peer.expect("conversation.item.create"))
-    await peer.text_response("Good morning.", await peer.expect("response.create"))
-    await peer.linger()
 
 
 async def test_a_message_is_announced_when_it_is_durable_and_not_before(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import trio
 from continuitykit import MANAGED, calling
-from runtimekit import closing, linger, of, open_config, outcome, serving, take, welcoming
+from runtimekit import closing, linger, of, one_turn, open_config, outcome, serving, take, welcoming
 from trio.testing import MockClock
 
 from meerkat_rt import (
@@ -93,12 +93,6 @@ class TrappedRecorder:
 
     def closed(self, reason):
         self._trap.at("closed")
-
-
-async def one_turn(peer):
-    await peer.item_created(await peer.expect("conversation.item.create"))
-    await peer.text_response("Good morning.", await peer.expect("response.create"))
-    await linger(peer)
 
 
 async def use(session, trap):

@@ -236,6 +236,15 @@ class Impatient(PlaybackLedger):
         part.delivered = min(part.received, part.delivered + n_bytes)
 
 
+def with_parts(
+    ledger: PlaybackLedger, number: int, received: int
+) -> tuple[PlaybackLedger, list[Part]]:
+    parts = [Part("R", f"A{each}", 0, received=received) for each in range(number)]
+    for part in parts:
+        ledger.add(part)
+    return ledger, parts
+
+
 takes = st.tuples(st.just("deliver"), st.integers(0, 2), st.integers(0, 2 * SECOND))
 others = st.tuples(st.sampled_from(["skip", "remove", "look"]), st.integers(0, 2), st.just(SECOND))
 
@@ -243,12 +252,7 @@ others = st.tuples(st.sampled_from(["skip", "remove", "look"]), st.integers(0, 2
 @QUICK
 @given(st.lists(st.tuples(st.floats(0, 2, width=16), takes | takes | others), max_size=30))
 def test_a_position_that_nobody_looks_at_need_not_move(script):
-    ledgers = []
-    for made in (PlaybackLedger(FMT), Impatient(FMT)):
-        parts = [Part("R", f"A{number}", 0, received=9 * SECOND) for number in range(3)]
-        for part in parts:
-            made.add(part)
-        ledgers.append((made, parts))
+    ledgers = [with_parts(made, 3, 9 * SECOND) for made in (PlaybackLedger(FMT), Impatient(FMT))]
     now = 0.0
     for later, (what, which, n_bytes) in script:
         now += later
@@ -304,12 +308,7 @@ def state(ledger: PlaybackLedger, parts: list[Part]) -> list[object]:
 @QUICK
 @given(st.lists(st.tuples(st.floats(0, 0.5, width=16), chunks | chunks | rest), max_size=40))
 def test_the_short_way_of_a_burst_leads_to_the_same_place(script):
-    ledgers = []
-    for made in (PlaybackLedger(FMT), Short(FMT)):
-        parts = [Part("R", f"A{number}", 0, received=3 * SECOND) for number in range(2)]
-        for part in parts:
-            made.add(part)
-        ledgers.append((made, parts))
+    ledgers = [with_parts(made, 2, 3 * SECOND) for made in (PlaybackLedger(FMT), Short(FMT))]
     now = 0.0
     for later, (what, which, number) in script:
         now += later
