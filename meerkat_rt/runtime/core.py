@@ -136,7 +136,7 @@ class SessionCore:
         self.messages: list[Message] = []
         self._transcript: tuple[Message, ...] = ()
         self.journal: JournalWriter | None = None  # without one, messages are announced at once
-        # `trio.current_time`, which looks for the clock each time, as the things of each event ask.
+        # The run's clock, for what asks at each event: `trio.current_time` looks for it each time.
         self.now = trio.lowlevel.current_clock().current_time
         self.lanes = SendLanes(limits)
         self.events = EventLane(
