@@ -80,15 +80,14 @@ class GuestJournal:
             if isinstance(error, StoreUnusable):
                 self._keep([*again, own])
             raise
-        except Exception as error:
-            self._keep([*again, own])
-            raise _unusable("failed to write", error) from error
         except BaseException as error:
             self._keep([*again, own])
-            # A store with a nursery is cancelled in a group, maybe with what went wrong meanwhile.
-            rest = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else None
-            if isinstance(rest, Exception):
-                raise _unusable("failed to write", rest) from rest
+            failure = error
+            if isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception):
+                # A store with a nursery is cancelled in a group, with what went wrong meanwhile.
+                failure = error.split(trio.Cancelled)[1] or error
+            if isinstance(failure, Exception):
+                raise _unusable("failed to write", failure) from failure
             raise
         return made
 
@@ -130,12 +129,12 @@ async def journal_of(
         try:
             # Around all of it, for the store may have scopes open until it is closed.
             with trio.CancelScope(relative_deadline=limits.store_patience) as scope:
-                with _of_the_store("cannot be opened"):
+                with _of_the_store():
                     context = store.open(conversation_id)
                     opened = await context.__aenter__()
                 scope.deadline = math.inf
                 try:
-                    with _of_the_store("cannot be opened"):
+                    with _of_the_store():
                         if scope.cancel_called:  # and it did not heed that
                             raise _too_slow(limits.store_patience)
                         journal = GuestJournal(opened, limits.store_patience)
@@ -241,13 +240,13 @@ def _unusable(what: str, error: BaseException) -> StoreUnusable:
 
 
 @contextmanager
-def _of_the_store(what: str) -> Iterator[None]:
+def _of_the_store() -> Iterator[None]:
     try:
         yield
     except LlmError:
         raise
     except Exception as error:
-        raise _unusable(what, error) from error
+        raise _unusable("cannot be opened", error) from error
 
 
 @contextmanager

@@ -389,13 +389,10 @@ class Hearing:
 
     def delivered(self, item_id: str, content_index: int, n_bytes: int, now: float) -> None:
         """The application took audio."""
-        ledger = self.ledger
-        part = ledger.taken
-        if part is None or part.item_id != item_id or part.content_index != content_index:
-            part = ledger.get(item_id, content_index)
-            if part is None:
-                return
-        ledger.deliver(part, n_bytes, now)
+        part = self.ledger.get(item_id, content_index)
+        if part is None:
+            return
+        self.ledger.deliver(part, n_bytes, now)
         # While some of it waits to be taken, nobody can tell when it will have been heard.
         received = part.received
         if part.delivered >= received or part.heard >= received:
