@@ -6,7 +6,7 @@ It belongs to the session, not to a connection, and is touched only in synchrono
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import attrs
 import trio
@@ -42,6 +42,18 @@ class _Audio:
     response: _Waiting
 
 
+class Source(Protocol):
+    """Where events come from, for a reader that has nothing else to do; see `Reading`."""
+
+    under_way: bool
+
+    def enter(self) -> bool: ...
+
+    async def read(self) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+
 class EventLane:
     """Events on their way to the application, in order.
 
@@ -75,6 +87,7 @@ class EventLane:
         self._holes = 0
         self._gap: _Audio | None = None
         self._reader: trio.lowlevel.Task | None = None  # asleep until something comes
+        self._source: Source | None = None
         self._busy = False
         self._since_yield = 0
         self._ended = False
@@ -84,6 +97,11 @@ class EventLane:
     def speak(self, output_format: RealtimeAudioFormat) -> None:
         """From now on the output audio is in this format."""
         self._format = output_format
+
+    def draw_from(self, source: Source | None) -> None:
+        """From now on a reader that finds nothing here looks there while it waits."""
+        self._wake()
+        self._source = source
 
     @property
     def waiting(self) -> int:
@@ -257,6 +275,9 @@ class EventLane:
                     if (event := self._taken(entry)) is not None:
                         return event
                 elif not self._ended:
+                    if self._source is not None and self._source.enter():
+                        await self._source.read()
+                        continue
                     # A coroutine of its own for the sleep would cost each event of a paced session.
                     self._reader = trio.lowlevel.current_task()
                     await trio.lowlevel.wait_task_rescheduled(self._leave)
@@ -303,6 +324,8 @@ class EventLane:
         if reader is not None:
             self._reader = None
             trio.lowlevel.reschedule(reader)
+        elif self._source is not None and self._source.under_way:
+            self._source.interrupt()
 
     def _leave(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._reader = None

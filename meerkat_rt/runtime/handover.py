@@ -35,6 +35,7 @@ def drop_link(core: SessionCore, link: Link) -> None:
     """There is no connection for a while; what can wait for the next one waits."""
     now = trio.current_time()
     core.link = None
+    core.events.draw_from(None)
     core.connected = False
     for event in link.codec.dropped():
         core.machine.observe(event, now)
@@ -81,6 +82,7 @@ def connect(core: SessionCore, link: Link, *, counts_anew: bool) -> None:
     if counts_anew:
         link.aliases = Aliases.beside(core)
     core.link = link
+    core.events.draw_from(link.reading)
     core.connected = True
     if core.continuity is not None and core.continuity.policy is not None:
         keep_sent_audio(core, -math.inf)

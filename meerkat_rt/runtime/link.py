@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from .aliases import Aliases
 from .dialing import dial
 from .endings import ending
 from .errors import TransportStalled, WorkerLost
+from .reading import Reading
 from .signal import Signal
 
 if TYPE_CHECKING:
@@ -27,10 +29,6 @@ if TYPE_CHECKING:
     from ..turn.ports import ProviderCommand
     from .core import SessionCore
 
-# Frames between two looks at the other tasks.  Fewer than the events that an application reads
-# between two of its own, so that a burst does not leave one behind that keeps reading; and an
-# interruption waits for this many frames at most.
-FRAMES_PER_STEP = 96
 SOCKET_RELEASE = 1.0  # seconds; closing a local socket does not wait for the peer
 READ_OUT = 1.0  # seconds; after a failed write, for the reader to find out why
 FRAME_COST = 1024  # bytes that a held frame counts for beside its own: its events are objects
@@ -67,6 +65,7 @@ class Link:
     gone: trio.Event = attrs.field(factory=trio.Event)
     ready: Signal = attrs.field(factory=Signal)  # something waits for the sender
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    reading: Reading = attrs.field(init=False)
     aliases: Aliases | None = None  # where ids may be those of something before it
 
     def begin(self, now: float) -> list[ProviderEvent]:
@@ -188,7 +187,7 @@ async def _open(
         name = core.next_link()
         codec = dialect.codec(name)
         dialled = await dial(connector, dialect, opening, core.limits, hosts, codec)
-        opened.link = Link(
+        link = opened.link = Link(
             name=name,
             transport=dialled.transport,
             dialect=dialect,
@@ -196,6 +195,7 @@ async def _open(
             session_id=dialled.session_id,
             held=dialled.held,
         )
+        link.reading = Reading(link.transport, functools.partial(hear, core, link))
         opened.known.set()
     except LlmError as error:
         opened.error = error
@@ -259,35 +259,31 @@ async def release(link: Link, hosts: trio.Nursery) -> None:
 
 
 async def receive(core: SessionCore, link: Link) -> None:
-    """The receiver: the only reader of the socket.
+    """The receiver: reads the socket, unless whoever waits for the session's events does.
 
     Ends when the connection does; that is reported as state, not raised.
     """
-    transport = link.transport
-    while True:
-        try:
-            batch = await transport.receive()
-        except TransportClosed as closed:
-            _lost(core, link, *ending(link.dialect, closed))
-            return
-        if core.recording is not None:
-            core.recording.wire(trio.current_time(), received=sum(map(len, batch)))
-        for start in range(0, len(batch), FRAMES_PER_STEP):
-            if start:
-                await trio.lowlevel.checkpoint()
-            frames = batch[start : start + FRAMES_PER_STEP]
-            events = link.codec.decode_all(frames)  # another codec after `Link.speak`
-            if core.link is link:
-                if link.aliases is not None:
-                    events = link.aliases.heard(events)
-                core.observe(events, core.now())
-            elif not link.warming:
-                core.stale_events += len(events)
-            elif link.held_bytes > core.limits.warming_bytes:
-                _overheard(core, link)
-                return
-            else:
-                link.hold(frames, events, trio.current_time())
+    try:
+        await link.reading.run()
+    except TransportClosed as closed:
+        _lost(core, link, *ending(link.dialect, closed))
+
+
+def hear(core: SessionCore, link: Link, frames: list[bytes]) -> None:
+    """A step: what these frames of a connection say to the session."""
+    if core.recording is not None:
+        core.recording.wire(trio.current_time(), received=sum(map(len, frames)))
+    events = link.codec.decode_all(frames)  # another codec after `Link.speak`
+    if core.link is link:
+        if link.aliases is not None:
+            events = link.aliases.heard(events)
+        core.observe(events, core.now())
+    elif not link.warming:
+        core.stale_events += len(events)
+    elif link.held_bytes > core.limits.warming_bytes:
+        _overheard(core, link)
+    else:
+        link.hold(frames, events, trio.current_time())
 
 
 async def send(core: SessionCore, link: Link) -> None:

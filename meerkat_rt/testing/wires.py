@@ -14,11 +14,16 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import attrs
 import trio
 import trio.abc
+
+from ..transport.standby import ReadInterrupted, SharedStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WireName = Literal["memory", "lockstep", "tearing"]
 
@@ -45,13 +50,27 @@ class Pipe:
         self.ended = False  # no more will be written: end of file once all is read
         self.reader_gone = False
         self.broken = False
+        self.told: Callable[[], None] | None = None  # of what there is to read, beside the reader
         self._readable = trio.lowlevel.ParkingLot()
         self._writable = trio.lowlevel.ParkingLot()
 
     def changed(self) -> None:
         """Let everybody who waits look again."""
-        self._readable.unpark_all()
+        self.tell()
         self._writable.unpark_all()
+
+    def tell(self) -> None:
+        """Let whoever waits to read look again."""
+        self._readable.unpark_all()
+        if self.told is not None:
+            self.told()
+
+    @property
+    def readable(self) -> bool:
+        """Whether a read would not wait."""
+        if self.broken or self.reader_gone or self.cut_after == 0:
+            return True
+        return not self.held and (bool(self.waiting) or self.ended)
 
     def break_off(self) -> None:
         """The connection is reset: what has not been read is lost."""
@@ -67,7 +86,7 @@ class Pipe:
         taken = len(data) if room >= len(data) else int(room)
         if taken:
             self.waiting += data[:taken]
-            self._readable.unpark_all()
+            self.tell()
         return taken
 
     async def room(self) -> None:
@@ -97,7 +116,60 @@ class Pipe:
         return data
 
 
-class WireStream(trio.abc.HalfCloseableStream):
+class WireStandby:
+    """The reading of one end of a wire, shared as that of a socket is; see `Standby`."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._lot = trio.lowlevel.ParkingLot()
+        self._attended = False  # somebody else is about to read
+        self._standing = False  # somebody stands by, and has not been called
+        self.interrupted = False
+        self.announced = False
+        pipe.told = self._look
+
+    def enter(self) -> bool:
+        """Read from now on; see `Standby.enter`."""
+        if self._standing:
+            self._attended = True
+            self.interrupted = False
+        return self._standing
+
+    def leave(self) -> None:
+        """Read no more; see `Standby.leave`."""
+        self._attended = False
+        self._look()
+
+    def call(self) -> None:
+        """Wake the one that stands by; see `Standby.call`."""
+        self._standing = False
+        self._lot.unpark_all()
+
+    def interrupt(self) -> None:
+        """End the read under way; see `Standby.interrupt`."""
+        self.interrupted = True
+        self._pipe.tell()
+
+    def _look(self) -> None:
+        if not self._attended and self._pipe.readable:
+            self._lot.unpark_all()
+
+    async def stand_by(self) -> None:
+        """Wait for something to read; see `Standby.stand_by`."""
+        self._standing = True
+        try:
+            if self._pipe.readable and not self._attended:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._lot.park()
+            while self._standing and (self._attended or not self._pipe.readable):
+                await self._lot.park()
+            self.announced = self._standing
+        finally:
+            self._standing = False
+
+
+class WireStream(SharedStream, trio.abc.HalfCloseableStream):
     """One end of a wire.
 
     `receive_some` is cancel-safe.  `send_all` is as safe as the kind of wire allows: on a tearing
@@ -113,6 +185,13 @@ class WireStream(trio.abc.HalfCloseableStream):
         self._closed = False
         self._sending = False
         self._receiving = False
+        self._standby: WireStandby | None = None
+
+    def standby(self) -> WireStandby:
+        """How its reading is shared."""
+        if self._standby is None:
+            self._standby = WireStandby(self._in)
+        return self._standby
 
     def _begin_sending(self) -> None:
         # No context manager: most of what a run under a sweep does goes through here.
@@ -219,6 +298,7 @@ class WireStream(trio.abc.HalfCloseableStream):
             BrokenResourceError: the connection was reset.
             ClosedResourceError: this end was closed.
             BusyResourceError: another task is reading.
+            ReadInterrupted: see `Standby.interrupt`.
         """
         if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
@@ -226,11 +306,19 @@ class WireStream(trio.abc.HalfCloseableStream):
             raise trio.BusyResourceError("another task is reading from this stream")
         self._receiving = True
         try:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            data = self._take(max_bytes)
-            if data is not None:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+            standby = self._standby
+            if standby is not None and standby.announced:
+                standby.announced = False  # to stand by was to sleep
+                data = self._take(max_bytes)
+            else:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                data = self._take(max_bytes)
+                if data is not None:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
             while data is None:
+                if standby is not None and standby.interrupted:
+                    standby.interrupted = False
+                    raise ReadInterrupted
                 await self._in.news()
                 data = self._take(max_bytes)
             return data
@@ -273,6 +361,8 @@ class WireStream(trio.abc.HalfCloseableStream):
         if self._closed:
             return
         self._closed = True
+        if self._standby is not None:
+            self._standby.call()
         self._out.ended = True
         self._in.reader_gone = True
         self._out.changed()

@@ -2,8 +2,8 @@
 
 A transport carries whole messages over a Trio stream.  It owns the byte stream and the framing and
 nothing else: no hidden tasks that outlive it, no deadlines of its own, no retries.  The link in the
-runtime owns the deadlines, reads from exactly one task (the receiver) and writes from exactly one
-task (the sender).
+runtime owns the deadlines, reads from one task at a time (the receiver, or for it whoever waits for
+the session's events) and writes from exactly one (the sender).
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
 import attrs
 import trio
+
+if TYPE_CHECKING:
+    from .standby import Standby
 
 RECEIVE_BUFFER = 64 * 1024  # bytes a read; trio-websocket's 4 KiB triples the cost of audio
 BURST_BUFFER = 1024 * 1024  # bytes a read after one that filled the buffer
@@ -157,7 +160,7 @@ class WebSocketTarget:
 class Transport(Protocol):
     """One open connection.
 
-    One task reads, one task writes; a second concurrent reader or writer gets
+    One task reads at a time, one task writes; a second concurrent reader or writer gets
     `trio.BusyResourceError`.  `on_output`, `ping` and `start_close` are synchronous and may be
     called by anybody; none of them writes: that is the writer's work alone.
     """
@@ -165,9 +168,10 @@ class Transport(Protocol):
     async def receive(self) -> list[bytes]:
         """Return the next batch: the payloads of all messages that one socket read completed.
 
-        At least one.  Text and binary messages alike come as bytes; text has been checked to be
-        UTF-8.  Answers to pings and close frames are queued for the writer, who is woken by the
-        function given to `on_output`; nothing is answered while nobody receives.
+        At least one, unless the read was interrupted (see `standby`).  Text and binary messages
+        alike come as bytes; text has been checked to be UTF-8.  Answers to pings and close frames
+        are queued for the writer, who is woken by the function given to `on_output`; nothing is
+        answered while nobody receives.
 
         A checkpoint.  Cancel-safe: a cancelled call loses nothing.
 
@@ -178,6 +182,19 @@ class Transport(Protocol):
                 for the writer then, and `send(())` writes it.
             trio.BusyResourceError: another task is receiving.
         """
+        ...
+
+    def standby(self) -> Standby | None:
+        """How two tasks share the work of calling `receive`, always the same; None: they cannot.
+
+        While `pending`, the one that stands by has to be called, and must not stand by: what is
+        there already is nothing that the stream would wake it for.
+        """
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether `receive` has something to return, or to raise, without reading."""
         ...
 
     async def send(self, messages: Sequence[bytes]) -> None:

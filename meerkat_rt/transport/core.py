@@ -18,6 +18,8 @@ from .base import ClosedBy, TransportClosed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .standby import Standby
+
 F = TypeVar("F")
 
 # Pongs that wait for the writer.  RFC 6455 section 5.5.3 lets us answer only the latest ping, so a
@@ -197,6 +199,17 @@ class TransportCore(ABC, Generic[F]):
         self._finish(CUT)
         self._dead = self._end
         await self._release()
+
+    # -- who reads --
+
+    def standby(self) -> Standby | None:
+        """How two tasks share its reading; see `Transport.standby`."""
+        return None
+
+    @property
+    def pending(self) -> bool:
+        """Whether `receive` has something to say at once; see `Transport.pending`."""
+        return self._end is not None or bool(self._ready)
 
     def _ended_or_closing(self) -> bool:
         return (self._end or self._closing or self._dead) is not None

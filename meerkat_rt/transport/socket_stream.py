@@ -17,9 +17,10 @@ import sys
 import trio
 
 from .base import RECEIVE_BUFFER
+from .standby import ReadInterrupted, SharedStream, SocketStandby, share_socket
 
 
-class WaitFirstStream(trio.abc.Stream):
+class WaitFirstStream(SharedStream):
     """A TCP stream whose reads wait for data before they ask for it.
 
     Reading is a checkpoint and cancel-safe.  Writing is a checkpoint; cancelled, nobody knows how
@@ -31,6 +32,13 @@ class WaitFirstStream(trio.abc.Stream):
         self._descriptor = stream.socket.fileno()  # -1 from the moment that it is closed
         self._more = False  # the last read filled the buffer
         self._writing = False
+        self._standby: SocketStandby | None = None
+
+    def standby(self) -> SocketStandby | None:
+        """How its reading is shared; None: not on this platform, or there is no descriptor left."""
+        if self._standby is None and self._descriptor >= 0:
+            self._standby = share_socket(self._descriptor)
+        return self._standby
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what has arrived, at least a byte, or nothing at the end of the stream.
@@ -39,20 +47,28 @@ class WaitFirstStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken.
             trio.ClosedResourceError: we closed it.
             trio.BusyResourceError: another task is reading.
+            ReadInterrupted: see `Standby.interrupt`.
         """
         size = RECEIVE_BUFFER if max_bytes is None else max_bytes
-        if self._more:
-            data: bytes = await self._stream.receive_some(size)
-            self._more = len(data) == size
-            return data
+        standby = self._standby
         while True:
-            if self._descriptor < 0:
-                raise trio.ClosedResourceError("this socket was closed")
-            await trio.lowlevel.wait_readable(self._descriptor)
+            self._check_open()
+            if standby is not None and standby.announced:
+                standby.announced = False
+            elif self._more:
+                self._more = False
+                await trio.lowlevel.checkpoint()
+            else:
+                if standby is not None and standby.interrupted:
+                    standby.interrupted = False
+                    raise ReadInterrupted
+                try:
+                    await trio.lowlevel.wait_readable(self._descriptor)
+                except trio.ClosedResourceError:
+                    continue  # closed, or interrupted
             # Between the wake-up and this line somebody may have closed the socket, and its number
             # may belong to another one by now.
-            if self._descriptor < 0:
-                raise trio.ClosedResourceError("this socket was closed")
+            self._check_open()
             try:
                 data = os.read(self._descriptor, size)
                 self._more = len(data) == size
@@ -61,6 +77,10 @@ class WaitFirstStream(trio.abc.Stream):
                 continue  # a wake-up for nothing, which the kernel is free to give
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
+    def _check_open(self) -> None:
+        if self._descriptor < 0:
+            raise trio.ClosedResourceError("this socket was closed")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`.
@@ -71,33 +91,51 @@ class WaitFirstStream(trio.abc.Stream):
             trio.BusyResourceError: another task is writing.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._descriptor < 0:
-            raise trio.ClosedResourceError("this socket was closed")
+        self._check_open()
         if self._writing:
             raise trio.BusyResourceError("another task is writing to this stream")
-        try:
-            written = os.write(self._descriptor, data)
-        except BlockingIOError:
-            written = 0
-        except OSError as error:
-            raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+        written = self._write(data)
         if written == len(data):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._writing = True
         try:
             with memoryview(data) as whole:
-                await self._stream.send_all(whole[written:])
+                while written < len(whole):
+                    await self.wait_send_all_might_not_block()
+                    written += self._write(whole[written:])
         finally:
             self._writing = False
 
+    def _write(self, data: bytes | bytearray | memoryview) -> int:
+        """Write what the kernel takes; return how much that was."""
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until a write may succeed at once."""
-        await self._stream.wait_send_all_might_not_block()
+        """Wait until a write may succeed at once.
+
+        Raises:
+            trio.ClosedResourceError: we closed it.
+        """
+        while True:
+            self._check_open()
+            try:
+                await trio.lowlevel.wait_writable(self._descriptor)
+            except trio.ClosedResourceError:
+                continue  # closed; or a read was interrupted, which wakes whoever writes, too
+            self._check_open()
+            return
 
     async def aclose(self) -> None:
         """Close the socket."""
         self._descriptor = -1
+        if self._standby is not None:
+            self._standby.close()
         await self._stream.aclose()
 
 

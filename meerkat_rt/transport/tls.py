@@ -15,6 +15,7 @@ import ssl
 import trio
 
 from .base import RECEIVE_BUFFER
+from .standby import SharedStream, Standby
 
 _RECORD = 16 * 1024  # bytes of plaintext that a record holds at most (RFC 8446 section 5.1)
 # Seconds.  An answer of TLS itself is a few bytes, and half of it would doom the connection: a
@@ -22,7 +23,7 @@ _RECORD = 16 * 1024  # bytes of plaintext that a record holds at most (RFC 8446 
 ANSWER_GRACE = 1.0
 
 
-class TLSStream(trio.abc.Stream):
+class TLSStream(SharedStream):
     """A client's TLS connection; made by `open_tls`.
 
     Like most servers, it takes an end of the stream for an end, with a farewell (close_notify) or
@@ -41,6 +42,10 @@ class TLSStream(trio.abc.Stream):
         self._unreadable: Exception | None = None
         self._unwritable: BaseException | None = None
         self._ended = False
+
+    def standby(self) -> Standby | None:
+        """How its reading is shared: as that of the stream below is, if it can be."""
+        return self._stream.standby() if isinstance(self._stream, SharedStream) else None
 
     async def handshake(self) -> None:
         """Shake hands.
@@ -75,9 +80,10 @@ class TLSStream(trio.abc.Stream):
             trio.BrokenResourceError: the connection is broken, or what came is not TLS.
             trio.ClosedResourceError: we closed it.
             trio.BusyResourceError: another task is reading.
+            ReadInterrupted: see `Standby.interrupt`.
         """
         size = RECEIVE_BUFFER if max_bytes is None else max_bytes
-        if self._more() or self._ended:
+        if self.pending:
             await trio.lowlevel.checkpoint()
         else:
             await self._feed(size)
@@ -91,6 +97,11 @@ class TLSStream(trio.abc.Stream):
             if data is not None:
                 return data
             await self._feed(size)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a read has something to return, or to raise, without the network."""
+        return self._more() or self._ended or self._unreadable is not None
 
     def _more(self) -> bool:
         """Whether TLS has something that it was not asked for.  To find nothing costs an error."""

@@ -25,6 +25,7 @@ from .base import BURST_BUFFER, RECEIVE_BUFFER
 from .core import INVALID_DATA, TransportCore, is_text
 from .opening import open_byte_stream, refused, status_of
 from .scanner import FrameScanner
+from .standby import ReadInterrupted, SharedStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from websockets.typing import Subprotocol
 
     from .base import OpenStream, WebSocketTarget
+    from .standby import Standby
 
 # The library writes every header to its debug log, an API key among them, and formats each frame
 # for it.  Its own logger would do so for whoever turns debugging on for everything; this one never
@@ -60,6 +62,7 @@ class WebSocketTransport(TransportCore[bytes]):
     ) -> None:
         super().__init__()
         self._stream = stream
+        self._shared = stream if isinstance(stream, SharedStream) else None
         self._protocol = protocol
         self._scanner = FrameScanner(target.max_message_size)
         self._read_size = RECEIVE_BUFFER
@@ -67,6 +70,16 @@ class WebSocketTransport(TransportCore[bytes]):
         # its message a byte a frame.
         self._partial = bytearray()
         self._partial_is_text = True
+
+    def standby(self) -> Standby | None:
+        """How two tasks share its reading: as its stream's is; see `Transport.standby`."""
+        return None if self._shared is None else self._shared.standby()
+
+    @property
+    def pending(self) -> bool:
+        """Whether `receive` has something to say at once; see `Transport.pending`."""
+        shared = self._shared
+        return super().pending or (shared is not None and shared.pending)
 
     def start(self, data: bytes) -> None:
         """Begin with what came in one read with the answer to the handshake."""
@@ -84,6 +97,8 @@ class WebSocketTransport(TransportCore[bytes]):
             while not messages and self._end is None:
                 try:
                     data = bytes(await self._stream.receive_some(self._read_size))
+                except ReadInterrupted:
+                    return messages
                 except _STREAM_ERRORS as error:
                     self._closed_by_network(error)
                     break
