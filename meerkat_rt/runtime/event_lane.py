@@ -146,7 +146,9 @@ class EventLane:
             self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS
         ):
             self._drop_oldest()
-        self._wake()
+        source = self._source
+        if self._reader is not None or (source is not None and source.under_way):
+            self._wake()
         most = self._limits.waiting_events
         return len(self._queue) > most and self.waiting > most
 
@@ -275,8 +277,9 @@ class EventLane:
                     if (event := self._taken(entry)) is not None:
                         return event
                 elif not self._ended:
-                    if self._source is not None and self._source.enter():
-                        await self._source.read()
+                    source = self._source
+                    if source is not None and source.enter():
+                        await source.read()
                         continue
                     # A coroutine of its own for the sleep would cost each event of a paced session.
                     self._reader = trio.lowlevel.current_task()

@@ -277,7 +277,8 @@ def hear(core: SessionCore, link: Link, frames: list[bytes]) -> None:
     if core.link is link:
         if link.aliases is not None:
             events = link.aliases.heard(events)
-        core.observe(events, core.now())
+        core.machine.observe_all(events, core.now())
+        core.step()
     elif not link.warming:
         core.stale_events += len(events)
     elif link.held_bytes > core.limits.warming_bytes:

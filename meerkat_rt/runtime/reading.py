@@ -29,8 +29,9 @@ class Reading:
     """The reading of one connection.
 
     `hear` is given what was read, at most `FRAMES_PER_STEP` frames at a time, in a step of whoever
-    reads.  The receiver calls `run`; the task that waits for events calls `enter`, and `read` if
-    that allowed it.  `under_way` says that it waits there, and may be interrupted.
+    reads.  The receiver calls `run`; the task that waits for events calls `enter`, which says
+    whether it may `read`, and then has to.  `under_way` says that it waits there, and may be
+    interrupted.
 
     Invariant: only one of the two is in `Transport.receive`, and what it returned is heard before
     anything is that came after.
@@ -42,12 +43,14 @@ class Reading:
         "_standby",
         "_transport",
         "_unheard",
+        "enter",
         "under_way",
     )
 
     def __init__(self, transport: Transport, hear: Callable[[list[bytes]], None]) -> None:
         self._transport = transport
-        self._standby = transport.standby()
+        self._standby = standby = transport.standby()
+        self.enter = _never if standby is None else standby.enter
         self._hear = hear
         self._unheard: list[bytes] = []
         self._failure: Exception | None = None  # of a step in another task, for the receiver
@@ -84,22 +87,21 @@ class Reading:
 
     # ---------------------------------------------------------------- for the receiver
 
-    def enter(self) -> bool:
-        """Whether the caller may `read` now, and then has to."""
-        return self._standby is not None and self._standby.enter()
-
     async def read(self) -> None:
         """Read and hear once, in the place of the receiver, which learns of the end, or a failure.
 
-        A checkpoint; cancel-safe.  Returns without having heard anything if it was interrupted.
+        Only after `enter` has allowed it.  A checkpoint; cancel-safe.  Returns without having heard
+        anything if it was interrupted.
         """
-        standby = self._standby
+        transport, standby = self._transport, self._standby
         assert standby is not None
         self.under_way = True
         try:
-            frames = await self._transport.receive()
+            frames = await transport.receive()
             self.under_way = False
-            if frames:
+            if len(frames) == 1:  # as nearly always, at the pace of a conversation
+                self._hear(frames)
+            elif frames:
                 self._step(frames)
         except TransportClosed:
             standby.call()
@@ -108,7 +110,7 @@ class Reading:
             standby.call()
         finally:
             self.under_way = False
-            if self._unheard or self._transport.pending:
+            if self._unheard or transport.pending:
                 standby.call()
             standby.leave()
 
@@ -116,3 +118,7 @@ class Reading:
         """Let the `read` under way return."""
         assert self._standby is not None
         self._standby.interrupt()
+
+
+def _never() -> bool:
+    return False

@@ -51,8 +51,7 @@ class WaitFirstStream(SharedStream):
         """
         size = RECEIVE_BUFFER if max_bytes is None else max_bytes
         standby = self._standby
-        while True:
-            self._check_open()
+        while self._descriptor >= 0:
             if standby is not None and standby.announced:
                 standby.announced = False
             elif self._more:
@@ -68,7 +67,8 @@ class WaitFirstStream(SharedStream):
                     continue  # closed, or interrupted
             # Between the wake-up and this line somebody may have closed the socket, and its number
             # may belong to another one by now.
-            self._check_open()
+            if self._descriptor < 0:
+                break
             try:
                 data = os.read(self._descriptor, size)
                 self._more = len(data) == size
@@ -77,6 +77,7 @@ class WaitFirstStream(SharedStream):
                 continue  # a wake-up for nothing, which the kernel is free to give
             except OSError as error:
                 raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
+        raise trio.ClosedResourceError("this socket was closed")
 
     def _check_open(self) -> None:
         if self._descriptor < 0:

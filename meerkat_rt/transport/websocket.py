@@ -78,8 +78,9 @@ class WebSocketTransport(TransportCore[bytes]):
     @property
     def pending(self) -> bool:
         """Whether `receive` has something to say at once; see `Transport.pending`."""
-        shared = self._shared
-        return super().pending or (shared is not None and shared.pending)
+        if self._end is not None or self._ready:
+            return True
+        return self._shared is not None and self._shared.pending
 
     def start(self, data: bytes) -> None:
         """Begin with what came in one read with the answer to the handshake."""
