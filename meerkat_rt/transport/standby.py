@@ -60,6 +60,8 @@ class Standby(Protocol):
 class SharedStream(trio.abc.Stream):
     """A stream whose reading can be shared, where its platform allows it."""
 
+    __slots__ = ()
+
     @abstractmethod
     def standby(self) -> Standby | None:
         """How its reading is shared: always the same; None: it cannot be."""
