@@ -108,6 +108,9 @@ class Reading:
         except Exception as failure:  # a bug of ours, which is the session's and not the caller's
             self._failure = failure
             standby.call()
+        except BaseException:
+            standby.call()  # whoever only looks in, time and again, must not keep it from reading
+            raise
         finally:
             self.under_way = False
             if self._unheard or transport.pending:

@@ -130,14 +130,12 @@ class WireStandby:
 
     def enter(self) -> bool:
         """Read from now on; see `Standby.enter`."""
-        if self._standing:
-            self._attended = True
-            self.interrupted = False
+        self._attended |= self._standing
         return self._standing
 
     def leave(self) -> None:
         """Read no more; see `Standby.leave`."""
-        self._attended = False
+        self._attended = self.interrupted = False
         self._look()
 
     def call(self) -> None:

@@ -105,13 +105,12 @@ class SocketStandby:
         if not self._standing:
             return False
         self._attended = True
-        self.interrupted = False
         self._epoll.modify(self._socket, 0)
         return True
 
     def leave(self) -> None:
         """Read no more; see `Standby.leave`."""
-        self._attended = False
+        self._attended = self.interrupted = False
         if not self._closed:
             self._epoll.modify(self._socket, select.EPOLLIN)
 
