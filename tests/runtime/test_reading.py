@@ -234,7 +234,7 @@ async def test_whoever_only_looks_in_does_not_keep_the_receiver_from_reading(
 # ---------------------------------------------------------------- nothing is lost
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 async def test_however_it_is_read_everything_comes_once_and_in_order(
     seed: int, autojump_clock
 ) -> None:
@@ -314,5 +314,5 @@ async def test_a_bug_that_the_application_meets_there_is_the_session_s(
                 await wait_all_tasks_blocked()
                 await talk.say("crash")
             raise AssertionError("the block was not cancelled")
-    assert not read
+    assert not of(read, Delta)
     assert talk.session.closed.text == "internal error: the receiver ended before the session"
