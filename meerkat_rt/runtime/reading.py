@@ -104,7 +104,7 @@ class Reading:
             elif frames:
                 self._step(frames)
         except TransportClosed:
-            standby.call()
+            pass  # which is pending from now on, for the receiver
         except Exception as failure:  # a bug of ours, which is the session's and not the caller's
             self._failure = failure
             standby.call()

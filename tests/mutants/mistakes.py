@@ -388,8 +388,8 @@ _LINKS = (
         "what a connection says that has been replaced is taken for what the new one says",
         (
             LINK,
-            "                core.stale_events += len(events)\n",
-            "                core.observe(events, trio.current_time())\n",
+            "        core.stale_events += len(events)\n",
+            "        core.observe(events, trio.current_time())\n",
         ),
     ),
     _mutant(
