@@ -274,7 +274,7 @@ def hear(core: SessionCore, link: Link, frames: list[bytes]) -> None:
     if core.recording is not None:
         core.recording.wire(trio.current_time(), received=sum(map(len, frames)))
     events = link.codec.decode_all(frames)  # another codec after `Link.speak`
-    if core.link is link:
+    if core.link is link and core.connected:
         if link.aliases is not None:
             events = link.aliases.heard(events)
         core.machine.observe_all(events, core.now())

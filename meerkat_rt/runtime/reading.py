@@ -52,7 +52,7 @@ class Reading:
         self._standby = standby = transport.standby()
         self.enter = _never if standby is None else standby.enter
         self._hear = hear
-        self._unheard: list[bytes] = []
+        self._unheard: list[list[bytes]] = []  # the rest of a burst, a step each, the last first
         self._failure: Exception | None = None  # of a step in another task, for the receiver
         self.under_way = False
 
@@ -68,24 +68,25 @@ class Reading:
         while True:
             if self._unheard:
                 await trio.lowlevel.checkpoint()
-                frames, self._unheard = self._unheard, []
-            else:
-                if standby is not None and not transport.pending:
-                    await standby.stand_by()
-                if self._failure is not None:
-                    raise self._failure
-                if self._unheard:
-                    continue
-                frames = await transport.receive()
-            self._step(frames)
+                self._hear(self._unheard.pop())
+                continue
+            if standby is not None and not transport.pending:
+                await standby.stand_by()
+                while self.under_way:  # somebody closed the transport, and it is on its way out
+                    await trio.lowlevel.checkpoint()
+            if self._failure is not None:
+                raise self._failure
+            if not self._unheard:
+                self._step(await transport.receive())
 
     def _step(self, frames: list[bytes]) -> None:
         if len(frames) > FRAMES_PER_STEP:
-            self._unheard = frames[FRAMES_PER_STEP:]
-            frames = frames[:FRAMES_PER_STEP]
+            starts = range(0, len(frames), FRAMES_PER_STEP)
+            self._unheard = [frames[start : start + FRAMES_PER_STEP] for start in reversed(starts)]
+            frames = self._unheard.pop()
         self._hear(frames)
 
-    # ---------------------------------------------------------------- for the receiver
+    # ---------------------------------------------------------------- in the receiver's place
 
     async def read(self) -> None:
         """Read and hear once, in the place of the receiver, which learns of the end, or a failure.

@@ -185,7 +185,7 @@ class Transport(Protocol):
         ...
 
     def standby(self) -> Standby | None:
-        """How two tasks share the work of calling `receive`, always the same; None: they cannot.
+        """How two tasks share the work of calling `receive`; None: they cannot.  Asked once.
 
         While `pending`, the one that stands by has to be called, and must not stand by: what is
         there already is nothing that the stream would wake it for.

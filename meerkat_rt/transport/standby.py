@@ -26,7 +26,8 @@ class ReadInterrupted(Exception):  # no error: somebody asked for it
 class Standby(Protocol):
     """How two tasks share the reading of a connection: one that comes and goes, and one behind it.
 
-    All but `stand_by` is synchronous, and for the one that comes and goes.
+    `enter`, `leave` and `call` are for the one that comes and goes, `stand_by` is for the other one,
+    and `interrupt` for everybody else.
     """
 
     def enter(self) -> bool:
@@ -64,7 +65,7 @@ class SharedStream(trio.abc.Stream):
 
     @abstractmethod
     def standby(self) -> Standby | None:
-        """How its reading is shared: always the same; None: it cannot be."""
+        """How its reading is shared, for as long as it is open; None: it cannot be."""
 
     @property
     def pending(self) -> bool:
@@ -138,7 +139,7 @@ class SocketStandby:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
                 if not self._standing:
                     return
-                if not self._attended:  # else: the peer hung up, which is always seen
+                if not self._attended:  # else: it has come back meanwhile, or the peer hung up
                     self.announced = True
                     return
         finally:

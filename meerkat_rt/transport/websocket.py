@@ -1,6 +1,6 @@
 """The default transport: the sans-I/O protocol of `websockets`, driven on a Trio stream.
 
-The library parses and masks (in C); the receiver's task feeds it, the sender's task writes what it
+The library parses and masks (in C); whoever reads feeds it, the sender's task writes what it
 produced.  There is no task in between, so a read of the socket is one batch, and there is no lock,
 so nothing can be lost by a cancelled owner of one.
 

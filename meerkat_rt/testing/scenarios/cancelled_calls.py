@@ -9,6 +9,7 @@ import trio
 from ...model import events as ev
 from ...runtime import errors
 from ...runtime.limits import SessionLimits
+from ...runtime.reading import FRAMES_PER_STEP
 from .bodies import read_out, take
 from .openai import TONE, scenarios_of
 from .stage import this_witness
@@ -73,6 +74,25 @@ async def a_batch_that_comes_as_its_read_is_cancelled_is_not_lost(session: Realt
                 pass
         while await session.next_events():
             pass
+
+
+async def bursting_server(peer: OpenAIPeer) -> None:
+    response = await peer.response(await peer.expect("response.create"))
+    message = await response.message("text")
+    peer.socket.cork()
+    for number in range(FRAMES_PER_STEP + 1):
+        await message.text(f"{number} ")
+    await message.done()
+    await response.done()
+    await peer.socket.uncork()
+    await peer.linger()
+
+
+@case(bursting_server)
+async def an_application_that_leaves_in_the_middle_of_a_burst(session: RealtimeSession) -> None:
+    request = await session.create_response()
+    await take(session, ev.OutputTextDeltaForItem)
+    await request.outcome()  # the receiver hears the rest, of which nothing announces itself
 
 
 async def full_server(peer: OpenAIPeer) -> None:
