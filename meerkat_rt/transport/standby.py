@@ -26,8 +26,8 @@ class ReadInterrupted(Exception):  # no error: somebody asked for it
 class Standby(Protocol):
     """How two tasks share the reading of a connection: one that comes and goes, and one behind it.
 
-    `enter`, `leave` and `call` are for the one that comes and goes, `stand_by` is for the other one,
-    and `interrupt` for everybody else.
+    `enter`, `leave` and `call` are for the one that comes and goes, `stand_by` is for the one
+    behind it, and `interrupt` for everybody else.
     """
 
     def enter(self) -> bool:

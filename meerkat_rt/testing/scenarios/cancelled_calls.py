@@ -12,7 +12,7 @@ from ...runtime.limits import SessionLimits
 from ...runtime.reading import FRAMES_PER_STEP
 from .bodies import read_out, take
 from .openai import TONE, scenarios_of
-from .stage import this_witness
+from .stage import this_witness, undisturbed
 
 if TYPE_CHECKING:
     from ...runtime.session import RealtimeSession
@@ -92,7 +92,10 @@ async def bursting_server(peer: OpenAIPeer) -> None:
 async def an_application_that_leaves_in_the_middle_of_a_burst(session: RealtimeSession) -> None:
     request = await session.create_response()
     await take(session, ev.OutputTextDeltaForItem)
-    await request.outcome()  # the receiver hears the rest, of which nothing announces itself
+    with trio.move_on_after(1) as waiting:
+        await request.outcome()
+    late = waiting.cancelled_caught and undisturbed()
+    assert not late, "the rest of the burst was left lying until something else came"
 
 
 async def full_server(peer: OpenAIPeer) -> None:
