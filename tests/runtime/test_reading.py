@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import socket
+import ssl
+import sys
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,18 +14,27 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import trio
-from runtimekit import Meeting, closing, linger, meeting, of, outcome, take
+import trustme
+from runtimekit import closing, linger, of, open_config, outcome, provider, take, welcoming
 from trio.testing import wait_all_tasks_blocked
 
-from meerkat_rt import errors
+from meerkat_rt import errors, open_session
 from meerkat_rt import events as ev
 from meerkat_rt.runtime import link as links
-from meerkat_rt.runtime.reading import FRAMES_PER_STEP
+from meerkat_rt.runtime.reading import FRAMES_PER_STEP, Reading
 from meerkat_rt.testing import InjectedError
-from meerkat_rt.testing.wires import WireStream
+from meerkat_rt.testing.openai_peer import openai_peer
+from meerkat_rt.testing.scripted_peer import compact
+from meerkat_rt.testing.wires import WireStream, make_wire
+from meerkat_rt.transport import TransportClosed
+from meerkat_rt.transport.socket_stream import WaitFirstStream
+from meerkat_rt.transport.tls import open_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+
+    from meerkat_rt import RealtimeSession
+    from meerkat_rt.testing.openai_peer import OpenAIPeer
 
 Delta = ev.OutputTextDeltaForItem
 MANY = [f"word{number} " for number in range(3 * FRAMES_PER_STEP)]
@@ -37,20 +50,18 @@ class Steps(trio.abc.Instrument):
         self.made[task.name] += 1
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class Talk:
     """A session, and the server's one answer in it, which grows as it is told to."""
 
-    meeting: Meeting
+    session: RealtimeSession
+    peer: OpenAIPeer
+    near: trio.abc.Stream
     words: trio.MemorySendChannel[str]
 
     @property
-    def session(self) -> Any:
-        return self.meeting.session
-
-    @property
     def unread(self) -> int:
-        return self.meeting.core.events.waiting
+        return self.session._core.events.waiting
 
     async def say(self, *words: str) -> None:
         """Each in a frame of its own; all has come where it can by then."""
@@ -59,10 +70,10 @@ class Talk:
         await wait_all_tasks_blocked()
 
     async def say_at_once(self, words: Iterable[str]) -> None:
-        """As above, but all arrives at the same moment."""
-        self.meeting.wire.hold()
+        """As above, but all in one write."""
+        self.peer.socket.cork()
         await self.say(*words)
-        self.meeting.wire.release()
+        await self.peer.socket.uncork()
         await wait_all_tasks_blocked()
 
     async def hear(self) -> str:
@@ -71,9 +82,49 @@ class Talk:
         return event.delta
 
 
+@pytest.fixture(scope="session")
+def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """(the context of the server peer.test, the context of a client that trusts it)."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("peer.test").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
 @asynccontextmanager
-async def talking(**settings: Any) -> AsyncIterator[Talk]:
-    """A talk in which one word has been said and read."""
+async def streams(kind: str, tls: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """(the session's end, the server's)."""
+    if kind in ("memory", "lockstep"):
+        wire = make_wire(kind)
+        yield wire.client, wire.server
+        return
+    ours, theirs = (
+        trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in socket.socketpair()
+    )
+    near: trio.abc.Stream = WaitFirstStream(ours)
+    far: trio.abc.Stream = theirs
+    if kind == "tls":
+        far = trio.SSLStream(theirs, tls[0], server_side=True, https_compatible=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(far.do_handshake)
+            near = await open_tls(near, tls[1], "peer.test")
+    yield near, far
+    assert ours.socket.fileno() == -1, "the session left its socket open"
+
+
+KINDS = ("memory", *(("socket", "tls") if sys.platform == "linux" else ()))
+
+
+@pytest.fixture(params=KINDS)
+def talking(request: pytest.FixtureRequest, tls: Any) -> Any:
+    """Opens a talk in which one word has been said and read."""
+    return functools.partial(open_talk, request.param, tls)
+
+
+@asynccontextmanager
+async def open_talk(kind: str, tls: Any) -> AsyncIterator[Talk]:
     send, receive = trio.open_memory_channel[str](0)
 
     async def script(peer: Any) -> None:
@@ -83,8 +134,12 @@ async def talking(**settings: Any) -> AsyncIterator[Talk]:
             await message.text(word)
         await linger(peer)
 
-    async with meeting(script, client_may_leave=True, **settings) as m:
-        talk = Talk(m, send)
+    async with (
+        streams(kind, tls) as (near, far),
+        openai_peer(far, welcoming(script), client_may_leave=True) as peer,
+        open_session(open_config(), provider=provider(near)) as session,
+    ):
+        talk = Talk(session=session, peer=peer, near=near, words=send)
         await talk.say("So: ")
         assert await talk.hear() == "So: "
         yield talk
@@ -99,7 +154,9 @@ async def read_on(session: Any, read: list[Any]) -> None:
 # ---------------------------------------------------------------- who reads
 
 
-async def test_an_event_costs_its_reader_one_step_and_the_receiver_none(autojump_clock) -> None:
+async def test_an_event_costs_its_reader_one_step_and_the_receiver_none(
+    talking, autojump_clock
+) -> None:
     read: list[Any] = []
     async with talking() as talk, trio.open_nursery() as nursery:
         nursery.start_soon(read_on, talk.session, read, name="the application")
@@ -115,17 +172,18 @@ async def test_an_event_costs_its_reader_one_step_and_the_receiver_none(autojump
         nursery.cancel_scope.cancel()
 
 
-async def test_the_receiver_reads_while_the_application_is_away(autojump_clock) -> None:
+async def test_the_receiver_reads_while_the_application_is_away(talking, autojump_clock) -> None:
     async with talking() as talk:
-        await talk.say(*MANY[:5])
-        assert talk.unread == 5
-        await talk.say(*MANY[5:7])
-        assert talk.unread == 7
-        assert [await talk.hear() for _ in range(7)] == MANY[:7]
-        assert talk.unread == 0
+        for _ in range(3):
+            await talk.say(*MANY[:5])
+            assert talk.unread == 5
+            await talk.say(*MANY[5:7])
+            assert talk.unread == 7
+            assert [await talk.hear() for _ in range(7)] == MANY[:7]
+            assert talk.unread == 0
 
 
-async def test_it_takes_over_in_the_middle_of_a_burst(autojump_clock) -> None:
+async def test_it_takes_over_in_the_middle_of_a_burst(talking, autojump_clock) -> None:
     heard: list[str] = []
 
     async def look_in() -> None:
@@ -142,49 +200,63 @@ async def test_it_takes_over_in_the_middle_of_a_burst(autojump_clock) -> None:
 
 
 async def test_it_sees_the_end_that_came_behind_what_the_application_has_read(
-    autojump_clock,
+    talking, autojump_clock
 ) -> None:
     async with talking() as talk:
-        talk.meeting.wire.hold()
-        await talk.words.send("Goodbye.")
-        await wait_all_tasks_blocked()
-        await talk.meeting.peer.close(1001, "enough")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk.hear)
             await wait_all_tasks_blocked()
-            talk.meeting.wire.release()
-        await talk.session._core.closed.wait()
+            talk.peer.socket.cork()
+            await talk.say("Goodbye.")
+            await talk.peer.close(1001, "enough")
+            await talk.peer.socket.uncork()
+        with trio.fail_after(1):
+            await talk.session._core.closed.wait()
         assert talk.session.closed.code == 1001
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "drop"])
-async def test_an_end_that_the_application_finds_is_told_as_ever(how: str, autojump_clock) -> None:
-    read: list[Any] = []
-    found: list[BaseException | None] = []
+async def test_an_end_that_the_application_finds_is_told_as_ever(
+    how: str, talking, autojump_clock
+) -> None:
+    found: list[Any] = []
 
     async def read_out() -> None:
-        events, error = await outcome(talk.session)
-        read.extend(events)
-        found.append(error)
+        found.extend(await outcome(talk.session))
 
     async with talking() as talk:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_out)
             await wait_all_tasks_blocked()
             if how == "close":
-                await talk.meeting.peer.close(1001, "enough")
+                await talk.peer.close(1001, "enough")
+            elif how == "reset":
+                await talk.peer.reset()
             else:
-                getattr(talk.meeting.wire, how)()
+                await talk.peer.socket.drop()
+        read, error = found
         reason = closing(read)
         assert reason.by is (ev.ClosedBy.PROVIDER if how == "close" else ev.ClosedBy.NETWORK)
-        assert isinstance(found[0], errors.ConnectionReset)
+        assert isinstance(error, errors.ConnectionReset)
+
+
+async def test_what_a_lost_connection_still_says_is_not_heard(talking, autojump_clock) -> None:
+    async with talking() as talk:
+        core = talk.session._core
+        link = core.link
+        links._stalled(core, link, "the peer took nothing")
+        links.hear(core, link, [compact(talk.peer.sent[-1]).encode()])
+        read, error = await outcome(talk.session)
+        assert core.stale_events == 1
+        assert not of(read, Delta)
+        assert isinstance(error, errors.TransportStalled)
 
 
 # ---------------------------------------------------------------- who is woken
 
 
 async def test_an_event_from_elsewhere_reaches_an_application_that_reads_the_socket(
-    autojump_clock,
+    talking, autojump_clock
 ) -> None:
     read: list[Any] = []
     async with talking() as talk, trio.open_nursery() as nursery:
@@ -193,11 +265,10 @@ async def test_an_event_from_elsewhere_reaches_an_application_that_reads_the_soc
         await talk.session.interrupt()
         await wait_all_tasks_blocked()
         assert of(read, ev.Interrupted)
-        await talk.say("unheard")
         nursery.cancel_scope.cancel()
 
 
-async def test_so_does_the_end_of_the_session(autojump_clock) -> None:
+async def test_so_does_the_end_of_the_session(talking, autojump_clock) -> None:
     read: list[Any] = []
     async with talking() as talk:
         async with trio.open_nursery() as nursery:
@@ -207,7 +278,20 @@ async def test_so_does_the_end_of_the_session(autojump_clock) -> None:
         assert closing(read).by is ev.ClosedBy.APPLICATION
 
 
-async def test_a_second_reader_is_told_so(autojump_clock) -> None:
+async def test_so_does_the_news_that_there_is_another_connection(talking, autojump_clock) -> None:
+    read: list[Any] = []
+    async with talking() as talk, trio.open_nursery() as nursery:
+        nursery.start_soon(read_on, talk.session, read)
+        await wait_all_tasks_blocked()
+        lane = talk.session._core.events
+        lane.draw_from(None)
+        lane.put([ev.StoreFailed(message="of the new connection", retryable=True)])
+        await wait_all_tasks_blocked()
+        assert of(read, ev.StoreFailed)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_second_reader_is_told_so(talking, autojump_clock) -> None:
     async with talking() as talk, trio.open_nursery() as nursery:
         nursery.start_soon(talk.session.next_event)
         await wait_all_tasks_blocked()
@@ -216,27 +300,32 @@ async def test_a_second_reader_is_told_so(autojump_clock) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("seconds", [-1.0, 0.0])
 async def test_whoever_only_looks_in_does_not_keep_the_receiver_from_reading(
-    autojump_clock,
+    seconds: float, talking, autojump_clock
 ) -> None:
     async with talking() as talk:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk.words.send, "heard")
+            event = None
             for _ in range(50):
-                with trio.CancelScope() as scope:
-                    scope.cancel()
-                    await talk.session.next_event()
-                assert scope.cancelled_caught
-        assert talk.unread == 1
-        assert await talk.hear() == "heard"
+                with trio.move_on_after(max(0.0, seconds)) as scope:
+                    if seconds < 0:
+                        scope.cancel()
+                    event = event or await talk.session.next_event()
+        if event is None:
+            assert talk.unread == 1
+            event = await talk.session.next_event()
+        assert event.delta == "heard"
 
 
 # ---------------------------------------------------------------- nothing is lost
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("kind", [*KINDS, "lockstep"])
+@pytest.mark.parametrize("seed", range(10))
 async def test_however_it_is_read_everything_comes_once_and_in_order(
-    seed: int, autojump_clock
+    seed: int, kind: str, tls, autojump_clock
 ) -> None:
     chance = random.Random(seed)
     heard: list[str] = []
@@ -254,19 +343,18 @@ async def test_however_it_is_read_everything_comes_once_and_in_order(
             if chance.random() < 0.3:
                 await trio.sleep(chance.choice([0, 0.01, 0.2]))
 
-    wire = chance.choice(["memory", "lockstep"])
-    async with talking(wire=wire) as talk:
+    async with open_talk(kind, tls) as talk:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
             for round_ in range(40):
                 words = [f"{round_}.{n} " for n in range(chance.choice([1, 1, 2, 200]))]
                 said += words
-                if chance.random() < 0.5 and wire == "memory":
+                if chance.random() < 0.5:
                     await talk.say_at_once(words)
                 else:
                     await talk.say(*words)
                 if chance.random() < 0.2:
-                    talk.meeting.core.events.put(
+                    talk.session._core.events.put(
                         [ev.StoreFailed(message="from elsewhere", retryable=True)]
                     )
                 await trio.sleep(chance.choice([0, 0.01, 0.1]))
@@ -276,11 +364,11 @@ async def test_however_it_is_read_everything_comes_once_and_in_order(
 
 
 async def test_a_stream_that_cannot_be_shared_is_read_by_the_receiver_alone(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock
+    monkeypatch: pytest.MonkeyPatch, tls, autojump_clock
 ) -> None:
     monkeypatch.setattr(WireStream, "standby", lambda _: None)
     read: list[Any] = []
-    async with talking() as talk, trio.open_nursery() as nursery:
+    async with open_talk("memory", tls) as talk, trio.open_nursery() as nursery:
         nursery.start_soon(read_on, talk.session, read, name="the application")
         await wait_all_tasks_blocked()
         steps = Steps()
@@ -294,7 +382,7 @@ async def test_a_stream_that_cannot_be_shared_is_read_by_the_receiver_alone(
 
 
 async def test_a_bug_that_the_application_meets_there_is_the_session_s(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock
+    monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
 ) -> None:
     hear = links.hear
     broken = False
@@ -316,3 +404,48 @@ async def test_a_bug_that_the_application_meets_there_is_the_session_s(
             raise AssertionError("the block was not cancelled")
     assert not of(read, Delta)
     assert talk.session.closed.text == "internal error: the receiver ended before the session"
+
+
+async def test_a_descriptor_is_held_no_longer_than_the_connection(talking, autojump_clock) -> None:
+    async with talking() as talk:
+        standby = talk.near.standby()
+        await talk.session.aclose()
+        assert not standby.enter()
+    if not isinstance(talk.near, WireStream):
+        assert standby._epoll.closed
+
+
+# ---------------------------------------------------------------- one reading, without a session
+
+
+class Early:
+    """A transport that has got something before anybody reads it, and then ends."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self.messages = list(messages)
+        self.pending = True
+
+    def standby(self) -> Any:
+        return self
+
+    def enter(self) -> bool:
+        return False
+
+    async def stand_by(self) -> None:
+        raise AssertionError("nobody would wake it")
+
+    async def receive(self) -> list[bytes]:
+        await trio.lowlevel.checkpoint()
+        if not self.messages:
+            raise TransportClosed(1001, "enough", "peer")
+        messages, self.messages = self.messages, []
+        return messages
+
+
+async def test_what_came_before_it_began_is_heard_at_once_and_in_order() -> None:
+    early = [str(number).encode() for number in range(3 * FRAMES_PER_STEP + 1)]
+    steps: list[list[bytes]] = []
+    with pytest.raises(TransportClosed, match="1001"):
+        await Reading(Early(*early), steps.append).run()
+    assert [word for step in steps for word in step] == early
+    assert [len(step) for step in steps] == [FRAMES_PER_STEP] * 3 + [1]
