@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -31,7 +31,7 @@ from meerkat_rt.transport.socket_stream import WaitFirstStream
 from meerkat_rt.transport.tls import open_tls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from meerkat_rt import RealtimeSession
     from meerkat_rt.testing.openai_peer import OpenAIPeer
@@ -48,6 +48,14 @@ class Steps(trio.abc.Instrument):
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.made[task.name] += 1
+
+
+@contextmanager
+def counted_steps() -> Iterator[Counter[str]]:
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    yield steps.made
+    trio.lowlevel.remove_instrument(steps)
 
 
 @attrs.define(kw_only=True)
@@ -155,21 +163,31 @@ async def read_on(session: Any, read: list[Any]) -> None:
 
 
 async def test_an_event_costs_its_reader_one_step_and_the_receiver_none(
-    talking, autojump_clock
+    talking, monkeypatch: pytest.MonkeyPatch, autojump_clock
 ) -> None:
     read: list[Any] = []
     async with talking() as talk, trio.open_nursery() as nursery:
         nursery.start_soon(read_on, talk.session, read, name="the application")
         await wait_all_tasks_blocked()
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        for word in MANY[:10]:
-            await talk.say(word)
-        trio.lowlevel.remove_instrument(steps)
+        interrupted: list[object] = []
+        monkeypatch.setattr(type(talk.near.standby()), "interrupt", interrupted.append)
+        with counted_steps() as made:
+            for word in MANY[:10]:
+                await talk.say(word)
         assert [event.delta for event in of(read, Delta)] == MANY[:10]
-        assert steps.made["the application"] == 10
-        assert steps.made["receiver"] == 0
+        assert made["the application"] == 10
+        assert made["receiver"] == 0
+        assert not interrupted, "it is awake"
         nursery.cancel_scope.cancel()
+
+
+async def test_or_the_receiver_one_while_the_application_is_away(talking, autojump_clock) -> None:
+    async with talking() as talk:
+        with counted_steps() as made:
+            for word in MANY[:10]:
+                await talk.say(word)
+        assert talk.unread == 10
+        assert made["receiver"] == 10
 
 
 async def test_the_receiver_reads_while_the_application_is_away(talking, autojump_clock) -> None:
@@ -371,11 +389,9 @@ async def test_a_stream_that_cannot_be_shared_is_read_by_the_receiver_alone(
     async with open_talk("memory", tls) as talk, trio.open_nursery() as nursery:
         nursery.start_soon(read_on, talk.session, read, name="the application")
         await wait_all_tasks_blocked()
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        await talk.say("as ever")
-        trio.lowlevel.remove_instrument(steps)
-        assert steps.made["receiver"] == 1
+        with counted_steps() as made:
+            await talk.say("as ever")
+        assert made["receiver"] == 1
         await talk.say_at_once(MANY)
         assert [event.delta for event in of(read, Delta)] == ["as ever", *MANY]
         nursery.cancel_scope.cancel()
