@@ -334,7 +334,7 @@ async def microphone() -> Cost:
     found = {}
     for ms in (20, 100, 200):
         append = AppendAudio(bytes(range(240)) * (ms // 5))  # 48 bytes a millisecond
-        transport = opened(Recording(b""))
+        transport = opened(Recording(()))
         took = []
         for _ in range(ROUNDS):
             start = time.process_time()

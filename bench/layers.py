@@ -2,7 +2,9 @@
 
 A layer is fed what the one before it made, in memory and without tasks, so that a regression names
 its room.  `calibration` is a loop of ordinary Python that nothing in this project can change:
-layers are compared with it, and so from one machine to another.
+layers are compared with it, and so from one machine to another.  A transport has a second measure:
+most of its work is to carry bytes, and what memory costs beside a bytecode differs by more than
+half between processors; `carry` does the least of it that any transport does.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Any
 
 import trio
@@ -37,7 +40,7 @@ from .parsers import gemini_parser, openai_parser
 from .workloads import WORKLOADS
 
 LAYERS = ("transport", "decode", "dialect", "machine", "transcript", "lane")
-_MEASURED = ("transport", "decode", "codec", "machine", "transcript", "lane")
+_MEASURED = ("transport", "carry", "decode", "codec", "machine", "transcript", "lane")
 BATCH = 96
 CALIBRATION_ROUNDS = 20_000
 
@@ -46,17 +49,13 @@ Found = dict[str, list[float]]
 
 
 class Recording(trio.abc.Stream):
-    """A stream that hands out bytes of memory."""
+    """A stream that hands out what others have read, a burst at a time."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
+    def __init__(self, reads: Iterable[bytes]) -> None:
+        self._reads = iter(reads)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        end = self._position + (max_bytes or BURST_BUFFER)
-        data = self._data[self._position : end]
-        self._position = end
-        return data
+        return next(self._reads, b"")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None: ...
 
@@ -92,7 +91,12 @@ class Bed:
             self._frames, parser = list(WORKLOADS[workload].messages(units)), openai_parser
         self._parsers = list(map(parser, self._frames))
         self._n = len(self._frames)
-        self._blob = b"".join(Frame(Opcode.TEXT, f).serialize(mask=False) for f in self._frames)
+        framed = [Frame(Opcode.TEXT, f).serialize(mask=False) for f in self._frames]
+        self._blob = b"".join(framed)
+        ends = list(accumulate(map(len, framed)))
+        self._payloads = [(end - len(f), end) for f, end in zip(self._frames, ends, strict=True)]
+        starts = range(0, len(self._blob), BURST_BUFFER)
+        self._reads = [self._blob[start : start + BURST_BUFFER] for start in starts]
         config = RealtimeSessionOpenConfig(
             RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model=model)
         )
@@ -119,11 +123,21 @@ class Bed:
         return trio.run(self._receive) / self._n * 1e6
 
     async def _receive(self) -> float:
-        transport = opened(Recording(self._blob))
+        transport = opened(Recording(self._reads))
         left, start = self._n, time.process_time()
         while left:
             left -= len(await transport.receive())
         return time.process_time() - start
+
+    def carry(self) -> float:
+        """The least of it: each message is cut out, and looked through for what is not text."""
+        blob = self._blob
+
+        def work() -> None:
+            for start, end in self._payloads:
+                blob[start:end].isascii()
+
+        return self._cost(work)
 
     def decode(self) -> float:
         """Messages to typed frames.  Nothing is kept: audio would have to be paged in."""
@@ -219,9 +233,11 @@ def measure(workload: str, *, units: int, repetitions: int, step: Callable[[str]
 
 
 def relative(found: Found) -> dict[str, float]:
-    """Each layer's cost in rounds of the calibration loop: the least of the repetitions over the
-    least, because noise only ever adds.
+    """Each layer's cost in rounds of the calibration loop, and of `carry` for the transport's: the
+    least of the repetitions over the least, because noise only ever adds.
     """
     least = {name: min(values) for name, values in found.items() if values}
     least["dialect"] = least["codec"] - least["decode"]  # not the least difference, which is noise
-    return {name: least[name] / least["calibration"] for name in LAYERS}
+    rounds = dict.fromkeys(LAYERS, least["calibration"])
+    rounds["transport"] += least["carry"]
+    return {name: least[name] / rounds[name] for name in LAYERS}

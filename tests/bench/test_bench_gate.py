@@ -47,7 +47,9 @@ def test_the_baseline_has_every_gated_layer() -> None:
 def test_the_least_of_the_repetitions_counts() -> None:
     found = {name: [4.0, 2.0, 8.0] for name in layers.LAYERS} | {"calibration": [3.0, 1.0]}
     found["codec"] = [9.0, 5.0]
-    assert layers.relative(found) == {**dict.fromkeys(layers.LAYERS, 2.0), "dialect": 3.0}
+    found["carry"] = [4.0, 3.0]
+    others = dict.fromkeys(layers.LAYERS, 2.0)
+    assert layers.relative(found) == {**others, "dialect": 3.0, "transport": 0.5}
 
 
 @pytest.mark.parametrize("workload", ["mix", gemini.WORKLOAD])
@@ -56,7 +58,7 @@ def test_every_layer_takes_the_whole_workload(workload: str) -> None:
     found = layers.measure(workload, units=1, repetitions=1, step=said.append)
     dialect = found.pop("dialect")
     assert dialect == [found["codec"][0] - found["decode"][0]]
-    assert found.keys() == {*layers.LAYERS, "codec", "calibration"} - {"dialect"}
+    assert found.keys() == {*layers.LAYERS, "carry", "codec", "calibration"} - {"dialect"}
     assert all(value > 0 for values in found.values() for value in values)
     assert len(said) == 1
 
