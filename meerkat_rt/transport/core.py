@@ -87,20 +87,6 @@ class TransportCore(ABC, Generic[F]):
     `_fail` methods as frames tell it to, and raises `_end` once everything before it was returned.
     """
 
-    __slots__ = (
-        "_closing",
-        "_control",
-        "_dead",
-        "_end",
-        "_ping_count",
-        "_pings",
-        "_pongs",
-        "_reading",
-        "_ready",
-        "_wake",
-        "_writing",
-    )
-
     def __init__(self) -> None:
         self._wake: Callable[[], None] | None = None
         # Frames that wait for the writer.  Invariant: a close frame is the last of `_control`, and

@@ -27,14 +27,6 @@ class WaitFirstStream(SharedStream):
     much was written.
     """
 
-    __slots__ = (
-        "_descriptor",
-        "_more",
-        "_standby",
-        "_stream",
-        "_writing",
-    )
-
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._descriptor = stream.socket.fileno()  # -1 from the moment that it is closed

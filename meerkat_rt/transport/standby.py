@@ -61,8 +61,6 @@ class Standby(Protocol):
 class SharedStream(trio.abc.Stream):
     """A stream whose reading can be shared, where its platform allows it."""
 
-    __slots__ = ()
-
     @abstractmethod
     def standby(self) -> Standby | None:
         """How its reading is shared, for as long as it is open; None: it cannot be."""

@@ -57,16 +57,6 @@ _STREAM_ERRORS = (trio.BrokenResourceError, trio.ClosedResourceError)
 class WebSocketTransport(TransportCore[bytes]):
     """A connection of `WebSocketConnector`; see `Transport` for what its methods promise."""
 
-    __slots__ = (
-        "_partial",
-        "_partial_is_text",
-        "_protocol",
-        "_read_size",
-        "_scanner",
-        "_shared",
-        "_stream",
-    )
-
     def __init__(
         self, stream: trio.abc.Stream, protocol: ClientProtocol, target: WebSocketTarget
     ) -> None:

@@ -57,22 +57,6 @@ _NOTHING: tuple[Effect, ...] = ()
 class SessionMachine:
     """See the module."""
 
-    __slots__ = (
-        "_closed",
-        "_crossing",
-        "_ctx",
-        "_faults",
-        "_hearing",
-        "_input",
-        "_items",
-        "_on",
-        "_output",
-        "_server_tools",
-        "_slot",
-        "_tools",
-        "deadlines",
-    )
-
     def __init__(self, settings: MachineSettings) -> None:
         self._ctx = Context(settings)
         self._items = ItemMemory(self._ctx)
