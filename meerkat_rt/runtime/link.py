@@ -43,7 +43,7 @@ class Link:
     frames of the WebSocket protocol is written.  `held` are the events that belong to the
     conversation and came before it began, with the times when they came.  `ended` is set when the
     peer or the network ended it, for the reason that `ending` tells; `gone` when nothing of it is
-    left.  `scope` holds its tasks.  `name` is no other connection's.
+    left.  `scope` holds its tasks.  `reading` is how it is read.  `name` is no other connection's.
 
     What is held is bounded: once it comes to more than `SessionLimits.warming_bytes`, the next read
     gives the connection up, like one that the network ended.
