@@ -1,8 +1,9 @@
 """The regression gate: each layer in rounds of a calibration loop, against a stored baseline.
 
 A round of the loop and an event of a layer are both ordinary Python, and slow down together on a
-busy or a slower machine; the least of many short repetitions is taken of each, because noise only
-ever adds.  What is left of it is a few per cent; a layer that became dearer by `TOLERANCE` fails.
+busy or a slower machine (a transport has a second measure, see `layers.relative`).  The least of
+many short repetitions is taken of each, because noise only ever adds.  What is left of it is a few
+per cent; a layer that became dearer by `TOLERANCE` fails.
 """
 
 from __future__ import annotations

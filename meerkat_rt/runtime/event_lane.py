@@ -146,9 +146,7 @@ class EventLane:
             self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS
         ):
             self._drop_oldest()
-        source = self._source
-        if self._reader is not None or (source is not None and source.under_way):
-            self._wake()
+        self._wake()
         most = self._limits.waiting_events
         return len(self._queue) > most and self.waiting > most
 

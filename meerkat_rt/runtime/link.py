@@ -277,8 +277,7 @@ def hear(core: SessionCore, link: Link, frames: list[bytes]) -> None:
     if core.link is link and core.connected:
         if link.aliases is not None:
             events = link.aliases.heard(events)
-        core.machine.observe_all(events, core.now())
-        core.step()
+        core.observe(events, core.now())
     elif not link.warming:
         core.stale_events += len(events)
     elif link.held_bytes > core.limits.warming_bytes:

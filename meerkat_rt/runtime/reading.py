@@ -100,9 +100,7 @@ class Reading:
         try:
             frames = await transport.receive()
             self.under_way = False
-            if len(frames) == 1:  # as nearly always, at the pace of a conversation
-                self._hear(frames)
-            elif frames:
+            if frames:
                 self._step(frames)
         except TransportClosed:
             pass  # which is pending from now on, for the receiver

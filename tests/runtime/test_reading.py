@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import random
-import socket
-import ssl
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +14,7 @@ import pytest
 import trio
 import trustme
 from runtimekit import closing, linger, of, open_config, outcome, provider, take, welcoming
+from support import sockets
 from trio.testing import wait_all_tasks_blocked
 
 from meerkat_rt import errors, open_session
@@ -27,8 +26,6 @@ from meerkat_rt.testing.openai_peer import openai_peer
 from meerkat_rt.testing.scripted_peer import compact
 from meerkat_rt.testing.wires import WireStream, make_wire
 from meerkat_rt.transport import TransportClosed
-from meerkat_rt.transport.socket_stream import WaitFirstStream
-from meerkat_rt.transport.tls import open_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -91,14 +88,9 @@ class Talk:
 
 
 @pytest.fixture(scope="session")
-def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def tls() -> sockets.Contexts:
     """(the context of the server peer.test, the context of a client that trusts it)."""
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("peer.test").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
+    return sockets.contexts(trustme.CA())
 
 
 @asynccontextmanager
@@ -107,19 +99,11 @@ async def streams(kind: str, tls: Any) -> AsyncIterator[tuple[Any, Any]]:
     if kind in ("memory", "lockstep"):
         wire = make_wire(kind)
         yield wire.client, wire.server
-        return
-    ours, theirs = (
-        trio.SocketStream(trio.socket.from_stdlib_socket(each)) for each in socket.socketpair()
-    )
-    near: trio.abc.Stream = WaitFirstStream(ours)
-    far: trio.abc.Stream = theirs
-    if kind == "tls":
-        far = trio.SSLStream(theirs, tls[0], server_side=True, https_compatible=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(far.do_handshake)
-            near = await open_tls(near, tls[1], "peer.test")
-    yield near, far
-    assert ours.socket.fileno() == -1, "the session left its socket open"
+        assert wire.client.closed, "the session left its stream open"
+    else:
+        async with sockets.connected(tls if kind == "tls" else None) as (near, far):
+            yield near, far
+            assert not sockets.is_open(near), "the session left its socket open"
 
 
 KINDS = ("memory", *(("socket", "tls") if sys.platform == "linux" else ()))

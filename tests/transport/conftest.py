@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import ssl
 
 import pytest
 import trustme
+from support.sockets import contexts
 from transport_peers import open_rig
 
 WITH_FRAMES = ("websockets", "trio-websocket")
@@ -47,8 +47,4 @@ def authority():
 @pytest.fixture(scope="session")
 def tls(authority):
     """(the context of the server peer.test, the context of a client that trusts it)."""
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("peer.test", "127.0.0.1").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
+    return contexts(authority)

@@ -8,6 +8,7 @@ import socket
 import pytest
 import trio
 import trio.testing
+from support.sockets import connected
 
 from meerkat_rt.transport import RECEIVE_BUFFER
 from meerkat_rt.transport.socket_stream import WaitFirstStream, open_tcp
@@ -16,12 +17,8 @@ from meerkat_rt.transport.socket_stream import WaitFirstStream, open_tcp
 @pytest.fixture
 async def pair():
     """(a stream that waits first, the plain stream at the other end)."""
-    ours, theirs = (
-        trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in socket.socketpair()
-    )
-    yield WaitFirstStream(ours), theirs
-    await trio.aclose_forcefully(ours)
-    await trio.aclose_forcefully(theirs)
+    async with connected() as both:
+        yield both
 
 
 async def test_it_reads_what_is_there(pair):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from contextlib import asynccontextmanager
 
@@ -11,43 +10,27 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from support import sockets
 
 from meerkat_rt.testing.wires import make_wire
-from meerkat_rt.transport.socket_stream import WaitFirstStream
 from meerkat_rt.transport.standby import ReadInterrupted
-from meerkat_rt.transport.tls import open_tls
 
 HAS_EPOLL = sys.platform == "linux"
 KINDS = ["wire", *(["socket", "tls"] if HAS_EPOLL else [])]
 BIG = os.urandom(8 * 1024 * 1024)  # more than a pair of sockets holds
 
 
-def socket_pair():
-    """(a stream that waits first, the plain stream at the other end)."""
-    ours, theirs = (
-        trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in socket.socketpair()
-    )
-    return WaitFirstStream(ours), theirs
-
-
 @asynccontextmanager
-async def connected(kind, tls):
+async def opened(kind, tls):
     """(our end, the other end)."""
     if kind == "wire":
         wire = make_wire("memory")
-        near, far = wire.client, wire.server
+        yield wire.client, wire.server
+        wire.client.close()
+        wire.server.close()
     else:
-        near, far = socket_pair()
-    if kind == "tls":
-        far = trio.SSLStream(far, tls[0], server_side=True, https_compatible=True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(far.do_handshake)
-            near = await open_tls(near, tls[1], "peer.test")
-    try:
-        yield near, far
-    finally:
-        await trio.aclose_forcefully(near)
-        await trio.aclose_forcefully(far)
+        async with sockets.connected(tls if kind == "tls" else None) as both:
+            yield both
 
 
 @attrs.define
@@ -85,7 +68,7 @@ async def settled():
 
 @pytest.fixture(params=KINDS)
 async def pair(request, tls, nursery):
-    async with connected(request.param, tls) as (near, far):
+    async with opened(request.param, tls) as (near, far):
         yield Pair(near, far, nursery)
 
 
@@ -273,9 +256,8 @@ async def test_the_hang_up_of_the_peer_leaves_it_asleep_while_another_one_reads(
     pair.standby.leave()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind == "tls"])
-async def test_what_tls_holds_back_is_pending(kind, tls):
-    async with connected(kind, tls) as (near, far):
+async def test_what_tls_holds_back_is_pending(tls):
+    async with sockets.connected(tls) as (near, far):
         assert not near.pending
         await far.send_all(b"abcdef")
         assert await near.receive_some(4) == b"abcd"
@@ -289,7 +271,7 @@ needs_epoll = pytest.mark.skipif(not HAS_EPOLL, reason="sockets are not shared h
 
 @needs_epoll
 async def test_a_write_that_waits_outlives_interruptions():
-    async with connected("socket", None) as (stream, peer), trio.open_nursery() as nursery:
+    async with sockets.connected() as (stream, peer), trio.open_nursery() as nursery:
         nursery.start_soon(stream.standby().stand_by)
         nursery.start_soon(stream.send_all, BIG)
         await settled()
@@ -312,7 +294,7 @@ async def test_without_a_descriptor_left_a_socket_is_not_shared(monkeypatch):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("meerkat_rt.transport.standby.select.epoll", exhausted)
-    async with connected("socket", None) as (stream, peer):
+    async with sockets.connected() as (stream, peer):
         assert stream.standby() is None
         await peer.send_all(b"read as ever")
         assert await stream.receive_some() == b"read as ever"
@@ -320,5 +302,5 @@ async def test_without_a_descriptor_left_a_socket_is_not_shared(monkeypatch):
 
 async def test_elsewhere_a_socket_is_not_shared(monkeypatch):
     monkeypatch.setattr("meerkat_rt.transport.standby.sys.platform", "darwin")
-    async with connected("socket", None) as (stream, _):
+    async with sockets.connected() as (stream, _):
         assert stream.standby() is None
