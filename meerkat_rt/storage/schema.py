@@ -62,6 +62,11 @@ CREATE TABLE staged (
     PRIMARY KEY (session, number), UNIQUE (session, item_id)) WITHOUT ROWID;
 """
 
+_HEADER = """
+SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)
+FROM pragma_user_version, pragma_application_id
+"""
+
 MIGRATIONS: tuple[str, ...] = (_TABLES,)
 """What leads from one schema version to the next; a new store goes through all of them."""
 
@@ -177,13 +182,12 @@ def _connect(path: Path, mode: str, options: StoreOptions) -> sqlite3.Connection
 
 
 def _version(connection: sqlite3.Connection, path: Path, options: StoreOptions) -> int:
-    # 0 for a file that is still empty.
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application_id != APPLICATION_ID:
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if application_id or version or tables:
-            raise NotAStore(message="another application's database", path=str(path))
+    # 0 for a file that is still empty.  One statement sees the file at one moment; between two,
+    # another process may make the store.
+    version: int
+    version, application_id, tables = connection.execute(_HEADER).fetchone()
+    if application_id != APPLICATION_ID and (application_id or version or tables):
+        raise NotAStore(message="another application's database", path=str(path))
     known = len(options.migrations)
     if version > known:
         raise StoreTooNew(

@@ -144,10 +144,14 @@ def test_a_writer_notices_that_the_store_was_migrated_under_it(path):
     assert len(stored(path, migrations=NEWER)[0]) == 1
 
 
+def begun(path, session_id, **options):
+    with writing(path, session_id, **options) as writer:
+        commit(writer, user("u", None, f"hello from {session_id}"))
+
+
 def begin(path, number, results):
     try:
-        with writing(path, f"s{number}") as writer:
-            commit(writer, user("u", None, f"hello from {number}"))
+        begun(path, f"s{number}")
         results.put(None)
     except BaseException as error:
         results.put(repr(error))
@@ -165,6 +169,35 @@ def test_many_processes_make_one_store_at_the_same_time(path):
         process.join()
     results.close()
     assert {session.session_id for session in read_sessions(path)} == {f"s{n}" for n in range(4)}
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_another_makes_the_store_between_two_statements_of_ours(path, monkeypatch, moment):
+    statements = 0
+    other = None
+
+    def make_another(_statement):
+        nonlocal statements, other
+        statements += 1
+        if statements == moment + 1:
+            monkeypatch.undo()
+            try:
+                begun(path, "other", busy_timeout=0)
+                other = "written"
+            except StoreError as error:  # it is our turn, and the other one does not wait
+                other = error
+
+    def traced(*arguments, **options):
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(make_another)
+        return connection
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    begun(path, "s")
+    assert other is not None
+    expected = {"s", "other"} if other == "written" else {"s"}
+    assert {session.session_id for session in read_sessions(path)} == expected
 
 
 # ---------------------------------------------------------------- options
