@@ -131,7 +131,7 @@ async def wordy() -> str:
 
 async def deep_value() -> object:
     value: list = []
-    for _ in range(1_000_000):  # from Python 3.14 on, it is the stack that runs out, and not a count
+    for _ in range(1_000_000):  # from Python 3.14 on it is the stack that runs out, no count
         value = [value]
     return value
 
