@@ -50,7 +50,8 @@ class SessionCommands:
     sends something is a checkpoint, and cancel-safe in this sense: cancelled before it took effect,
     it did nothing; once it took effect it returns normally.
 
-    Every command raises `SessionClosedError` once the session is closing.
+    Every command raises `SessionClosedError` once the session is closing, and RuntimeError in
+    another Trio run, or another thread, than the session's.
     """
 
     def __init__(self, core: SessionCore, tools: ToolSet) -> None:
@@ -436,6 +437,7 @@ class SessionCommands:
                 the same error on every read.
             trio.BusyResourceError: another task is reading.
         """
+        self._core.check_run()
         return await self._core.events.get()
 
     async def next_events(self) -> list[RealtimeSessionEvent]:
@@ -451,12 +453,14 @@ class SessionCommands:
             LlmError: the session did not end cleanly, as for `next_event`.
             trio.BusyResourceError: another task is reading.
         """
+        self._core.check_run()
         try:
             return await self._core.events.take()
         except StopAsyncIteration:
             return []
 
     def __aiter__(self) -> Self:
+        self._core.check_run()
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, RealtimeSessionEvent]:
@@ -472,6 +476,7 @@ class SessionCommands:
         `SessionLimits.close_grace`. A checkpoint.  Cancelled: the session closes all the same, only
         the waiting ends.
         """
+        self._core.check_run()
         self._core.request_close(CloseReason(by=ClosedBy.APPLICATION))
         await self._core.closed.wait()
 

@@ -72,11 +72,13 @@ class SessionCore:
     __slots__ = (
         "_deadline",
         "_links",
+        "_run",
         "_staging",
         "_timer",
         "_transcript",
         "_wound_up",
         "acknowledgements",
+        "attended",
         "authority",
         "boundary",
         "close_requested",
@@ -138,6 +140,7 @@ class SessionCore:
         self.journal: JournalWriter | None = None  # without one, messages are announced at once
         # The run's clock, for what asks at each event: `trio.current_time` looks for it each time.
         self.now = trio.lowlevel.current_clock().current_time
+        self._run = trio.lowlevel.current_trio_token()
         self.lanes = SendLanes(limits)
         self.events = EventLane(
             limits, settings.output_format, self._audio_delivered, self._audio_dropped
@@ -157,6 +160,7 @@ class SessionCore:
         self.continuity: Continuity | None = None  # None: attached, so there is nothing to go on
         self.sent_audio: SentAudio | None = None  # where it may have to be sent again
         self.boundary: Signal | None = None  # somebody waits for the boundary between two turns
+        self.attended: Callable[[], None] | None = None  # by who waits for an answer, at each step
         self.summons = Signal()  # the supervisor has something to do
         self.stale_events = 0  # of connections that are not the session's any more
         # What became canonical in this session, durable or not, and the items of each message: the
@@ -198,6 +202,8 @@ class SessionCore:
             self.set_timer()
         if self.boundary is not None and self.at_boundary:
             self.boundary.set()
+        if self.attended is not None:
+            self.attended()
 
     @property
     def at_boundary(self) -> bool:
@@ -277,7 +283,7 @@ class SessionCore:
                 finally:
                     self._staging.remove(scope)
             if scope.cancelled_caught:
-                raise SessionClosedError(self.reason)
+                raise self.closed_error() from self.error
         except BaseException:
             self.machine.unstage_text(item_id)
             raise
@@ -310,9 +316,31 @@ class SessionCore:
 
         Raises:
             SessionClosedError: always, from the moment that the close was requested.
+            RuntimeError: see `check_run`.
         """
+        self.check_run()
         if self.close_requested.is_set():
-            raise SessionClosedError(self.reason)
+            raise self.closed_error() from self.error
+
+    def closed_error(self) -> SessionClosedError:
+        """What says to whoever wants something of the session that it has ended, and of what."""
+        return SessionClosedError(self.reason, self.error)
+
+    def check_run(self) -> None:
+        """Refuse whoever is not in the session's run: what it touches is no other thread's.
+
+        Raises:
+            RuntimeError: the caller is in another Trio run, or in a thread without one.
+        """
+        try:
+            here = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            here = None
+        if here is not self._run:
+            raise RuntimeError(
+                "this session belongs to another Trio run; from a thread, go through "
+                "trio.from_thread.run(...) with the token of that run"
+            )
 
     # ---------------------------------------------------------------- closing
 
@@ -473,7 +501,7 @@ class SessionCore:
         if wait.result is None or _moot(wait.result):
             if not self.close_requested.is_set():
                 raise ConnectionReset("the command was lost with its connection")
-            raise SessionClosedError(self.reason)
+            raise self.closed_error() from self.error
         if wait.result.timed_out:
             seconds = self.limits.update_acknowledgement
             raise NetworkTimeout(

@@ -33,13 +33,24 @@ from ..model.errors import UnknownProviderError as UnknownProviderError
 from ..model.errors import UnknownTag as UnknownTag
 from ..model.errors import _WithMessage as WithMessage
 from ..model.events import CloseReason
+from ..turn.effects import Lost, Superseded
 
 
 @attrs.define(eq=False)
 class SessionClosedError(LlmError, trio.ClosedResourceError):
-    """The session has been closed; `reason` says why.  Nothing was sent."""
+    """The session has been closed; `reason` says why.  Nothing was sent.
+
+    `error`: what the session failed with, which its events end with as well; it is the cause, too,
+    and says whether a retry may help.  None: it did not fail.
+    """
 
     reason: CloseReason | None = None
+    error: LlmError | None = None
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Whether a retry may help: whether it may against what the session failed with."""
+        return self.error is not None and self.error.retryable
 
     def __str__(self) -> str:
         if self.reason is None:
@@ -47,6 +58,21 @@ class SessionClosedError(LlmError, trio.ClosedResourceError):
         return f"the session was closed by the {self.reason.by}" + (
             f": {self.reason.text}" if self.reason.text else ""
         )
+
+
+@attrs.define(eq=False)
+class Unanswered(WithMessage):
+    """What was to be answered was not; the session goes on.
+
+    `outcome`: what became of the request, if that is why: superseded by something newer, or lost.
+    """
+
+    outcome: Superseded | Lost | None = None
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Whether a retry may help: unless something newer has taken its place."""
+        return not isinstance(self.outcome, Superseded)
 
 
 @attrs.define(eq=False)

@@ -249,7 +249,7 @@ class EventLane:
             LlmError: the session failed; the same error on every read.
         """
         if self._busy:
-            raise trio.BusyResourceError("another task is reading this session's events")
+            self.check_reader()
         if self._queue and self._since_yield < EVENTS_PER_YIELD:
             await trio.lowlevel.checkpoint_if_cancelled()
             entry = self._queue.popleft()
@@ -289,6 +289,29 @@ class EventLane:
                     raise StopAsyncIteration
         finally:
             self._busy = False
+
+    def check_reader(self) -> None:
+        """Refuse a second reader.
+
+        Raises:
+            trio.BusyResourceError: another task is reading.
+        """
+        if self._busy:
+            raise trio.BusyResourceError("another task is reading this session's events")
+
+    def poll(self) -> RealtimeSessionEvent | None:
+        """What can be read without waiting, if anything can.  No checkpoint.
+
+        Raises:
+            trio.BusyResourceError: another task is reading.
+        """
+        self.check_reader()
+        while self._queue:
+            entry = self._queue.popleft()
+            event = self._taken(entry) if type(entry) is _Audio else entry
+            if event is not None:
+                return event
+        return None
 
     async def take(self) -> list[RealtimeSessionEvent]:
         """The next event and those that wait behind it, in order.

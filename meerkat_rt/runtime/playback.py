@@ -27,7 +27,9 @@ class Playback:
 
         Raises:
             InvalidRequest: `played_ms` is negative.
+            RuntimeError: called from another Trio run or another thread.
         """
+        self._core.check_run()
         check_count(played_ms, "played_ms")
         self._core.machine.report_playback(item_id, content_index, played_ms, trio.current_time())
         self._core.step()

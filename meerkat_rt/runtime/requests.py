@@ -29,6 +29,11 @@ class ResponseRequest:
         """The outcome is known."""
         return self._outcome is not None
 
+    @property
+    def result(self) -> RequestOutcome | None:
+        """The outcome, if it is known."""
+        return self._outcome
+
     async def outcome(self) -> RequestOutcome:
         """Wait for what became of it: Answered, Superseded, Refused or Lost.
 

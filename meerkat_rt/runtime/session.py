@@ -17,15 +17,14 @@ from ..model import client_events as client
 from ..model.client_events import Applied, RequiresResumption, ToolResponse
 from ..model.conversation import TextContent, ToolResult
 from ..model.errors import InvalidInputShape, InvalidRequest
-from ..model.events import OutputAudioChunk, ProviderErrorReported, TurnCompleted
+from ..model.events import OutputAudioChunk, ProviderErrorReported
 from ..model.live_config import RealtimeConfig, SessionUpdateConfig, ToolDefinition
-from ..model.media import RealtimeTurningMode
-from ..turn.crossing import LOST
+from ..model.media import RealtimeAudioChunk, RealtimeTurningMode
 from ..turn.effects import ToolSpec
 from ..turn.ports import ResponseOptions, SendRaw
+from .answers import Answer
 from .arguments import check_text, expect
 from .commands import SessionCommands
-from .errors import SessionClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from ..model.client_events import ClientEvent, ContextMutationOutcome
     from ..model.conversation import JSON
     from ..model.events import RealtimeSessionEvent
-    from ..model.media import RealtimeAudioChunk
 
 
 class RealtimeSession(SessionCommands):
@@ -206,7 +204,7 @@ class RealtimeSession(SessionCommands):
         if swap.error is not None:
             raise swap.error
         if not swap.made:
-            raise SessionClosedError(core.reason)
+            raise core.closed_error() from core.error
 
     def _specs(self, delta: RealtimeConfig) -> tuple[ToolSpec, ...] | None:
         """The rules of the offered functions; those of the ToolSet keep their handler."""
@@ -236,67 +234,83 @@ class RealtimeSession(SessionCommands):
         events read so far are gone.
 
         Raises:
-            LlmError: the session failed.
+            Unanswered: no answer came, or it did not go on after its tools; where the provider
+                manages turns, also if none has begun `SessionLimits.response_request` after the
+                audio's end.
+            LlmError: the provider refused or failed to answer, or the session ended.
+            trio.BusyResourceError: another task is reading; nothing was sent.
         """
+        self._core.events.check_reader()
+        events: list[RealtimeSessionEvent] = []
+        while (event := self._core.events.poll()) is not None:  # of what was asked before
+            events.append(event)
         await self.send_audio(audio)
         if self.turning_mode is RealtimeTurningMode.EXPLICIT_COMMIT:
-            await self.commit_turn()
-        return await self._until_answered()
+            answer = Answer(self._core, await self.commit_turn())
+        else:
+            earlier = self._core.machine.responses
+            answer = Answer(self._core, earlier=earlier, patience=self._patience(audio))
+        return events + await _whole(answer)
+
+    def _patience(self, audio: RealtimeAudioChunk | bytes) -> float:
+        """How many seconds an answer to this may take to begin; the audio may be sent at once."""
+        size = len(audio.data if isinstance(audio, RealtimeAudioChunk) else audio)
+        played = self.capabilities.audio_input_format
+        assert played is not None  # or it had not been taken
+        return self._core.limits.response_request + played.duration_ms(size) / 1000
 
     async def send_text_and_wait(self, text: str) -> list[RealtimeSessionEvent]:
         """Send a message, ask for a response, and return all events up to the end of the answer.
 
-        That is the end of its generation: the answer joins `transcript` when it has been heard.
+        That is the end of its generation: the answer joins `transcript` when it has been heard.  An
+        answer that calls tools goes on until the model has spoken about them.  What was asked
+        before is answered before, and its events are among those that are returned.
+
         A reader: no other may read meanwhile.  A checkpoint.  Cancelled: may have been sent; the
         events read so far are gone.
 
         Raises:
-            LlmError: the session failed.
+            Unanswered: no answer came (the model stayed silent, something newer took its place), or
+                it did not go on after its tools.
+            LlmError: the provider refused or failed to answer, or the session ended.
+            trio.BusyResourceError: another task is reading; nothing was sent.
         """
+        self._core.events.check_reader()
         await self.send_text(text)
-        await self.create_response()
-        return await self._until_answered()
-
-    async def _until_answered(self) -> list[RealtimeSessionEvent]:
-        events: list[RealtimeSessionEvent] = []
-        async for event in self:
-            events.append(event)
-            if _answered(event):
-                break
-        return events
+        return await _whole(Answer(self._core, await self.create_response()))
 
     async def collect_audio(self) -> list[bytes]:
         """Read until the answer has ended; return its audio, a piece a chunk.
 
-        A reader: no other may read meanwhile.  A checkpoint.  Cancelled: what was read is gone.
+        That is the answer which is read next, asked for before or after.  A reader: no other may
+        read meanwhile.  A checkpoint.  Cancelled: what was read is gone.
 
         Raises:
-            LlmError: the provider reported an error meanwhile, or the session failed.
+            Unanswered: something was asked, and no answer came, or it did not go on after its
+                tools.
+            LlmError: the provider reported an error meanwhile, or the session ended.
+            trio.BusyResourceError: another task is reading.
         """
+        self._core.check_run()
+        self._core.events.check_reader()
+        answer = Answer(self._core)
         pieces: list[bytes] = []
-        async for event in self:
-            match event:
+        while not answer.ended:
+            match await answer.next_event():
                 case OutputAudioChunk(chunk=chunk):
                     pieces.append(chunk.data)
                 case ProviderErrorReported(fault=fault):
                     raise self._core.dialect.fault_error(fault)
-                case TurnCompleted(error=fault) if fault is not None and not _lost(event):
-                    raise self._core.dialect.fault_error(fault)
-                case TurnCompleted() if _answered(event):
-                    break
                 case _:
                     pass
         return pieces
 
 
-def _lost(event: TurnCompleted) -> bool:
-    """Ended with its connection: either it is asked for again, or the session ends and says why."""
-    return event.error is not None and event.error.code == LOST.code
-
-
-def _answered(event: RealtimeSessionEvent) -> bool:
-    """The end of a whole answer: nothing more of it will come."""
-    return isinstance(event, TurnCompleted) and event.stop_reason != "tool_use" and not _lost(event)
+async def _whole(answer: Answer) -> list[RealtimeSessionEvent]:
+    events: list[RealtimeSessionEvent] = []
+    while not answer.ended:
+        events.append(await answer.next_event())
+    return events
 
 
 # ---------------------------------------------------------------- client events

@@ -362,7 +362,12 @@ class InputSide:
     def speaking(self) -> bool:
         """The user is in the middle of something."""
         explicit = self._explicit and (self._staged_audio > 0 or bool(self._staged))
-        return self._slot.user_speaks or self._turn_open or explicit
+        return self.in_turn or explicit
+
+    @property
+    def in_turn(self) -> bool:
+        """A turn of speech has begun and is not committed."""
+        return self._slot.user_speaks or self._turn_open
 
     @property
     def pending(self) -> int:

@@ -127,12 +127,22 @@ class SessionMachine:
     @property
     def unanswered(self) -> bool:
         """Something is due: input since the last response ended, a request, an answer, a call."""
-        return (
-            self._ctx.given != self._ctx.answered
-            or self._slot.waiting
-            or self._hearing.generating
-            or bool(self._tools.open_calls())
-        )
+        return self._ctx.given != self._ctx.answered or self.due
+
+    @property
+    def due(self) -> bool:
+        """The model has something to say, or says it, or a call is open that it waits for."""
+        return self._slot.waiting or self._hearing.generating or bool(self._tools.open_calls())
+
+    @property
+    def user_turn(self) -> bool:
+        """The user says something that the model has not begun to answer."""
+        return self._input.in_turn
+
+    @property
+    def responses(self) -> frozenset[str]:
+        """The ids of the responses that are made or heard."""
+        return frozenset(self._slot.live)
 
     @property
     def known_items(self) -> tuple[str, ...]:

@@ -125,3 +125,46 @@ async def test_a_position_that_is_no_number_of_milliseconds_is_refused(
             await m.session.truncate_assistant_output(chunk.item_id, number, 0)
         m.session.playback.report(chunk.item_id, 0, 100.0)  # a computed one will do
         assert m.session.is_connected
+
+
+# ---------------------------------------------------------------- another thread
+
+
+async def read_all(session) -> None:
+    async for _ in session:
+        pass
+
+
+FROM_ELSEWHERE = {
+    "send_text": lambda session: session.send_text("hello"),
+    "send_audio": lambda session: session.send_audio(bytes(960)),
+    "create_response": lambda session: session.create_response(),
+    "interrupt": lambda session: session.interrupt(),
+    "next_event": lambda session: session.next_event(),
+    "next_events": lambda session: session.next_events(),
+    "async for": read_all,
+    "send_text_and_wait": lambda session: session.send_text_and_wait("hello"),
+    "collect_audio": lambda session: session.collect_audio(),
+    "aclose": lambda session: session.aclose(),
+}
+
+
+@pytest.mark.parametrize("call", FROM_ELSEWHERE.values(), ids=FROM_ELSEWHERE)
+async def test_a_call_from_another_run_is_refused_and_does_nothing(call) -> None:
+    async def script(peer) -> None:
+        await peer.expect_item(type="message")
+        await peer.text_response("Yes.", await peer.expect("response.create"))
+        await peer.linger()
+
+    def elsewhere(session) -> None:
+        with pytest.raises(RuntimeError, match="belongs to another Trio run"):
+            trio.run(call, session)
+        with pytest.raises(RuntimeError, match="belongs to another Trio run"):
+            session.playback.report("item", 0, 10)
+
+    async with meeting(script) as meet:
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.to_thread.run_sync(elsewhere, meet.session)
+        with trio.fail_after(5):
+            read = await meet.session.send_text_and_wait("hello")
+    assert of(read, events.TurnCompleted)

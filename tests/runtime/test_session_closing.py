@@ -379,6 +379,22 @@ async def test_every_command_to_a_closed_session_is_refused(autojump_clock) -> N
     assert "closed" in repr(session)
 
 
+async def test_a_command_after_a_failure_says_what_the_session_failed_with(autojump_clock) -> None:
+    """Who only sends must be able to tell whether to try again, as who reads is."""
+
+    async def script(peer) -> None:
+        await peer.cut_frame()
+
+    async with meeting(script, client_may_leave=True) as m:
+        _, failed = await outcome(m.session)
+        assert isinstance(failed, ConnectionReset)
+        with pytest.raises(SessionClosedError) as raised:
+            await m.session.send_audio(bytes(960))
+    assert raised.value.error is raised.value.__cause__ is failed
+    assert raised.value.retryable
+    assert not SessionClosedError().retryable
+
+
 # ---------------------------------------------------------------- who ended it
 
 
