@@ -99,13 +99,13 @@ class InputSide:
             self._turn_open = True
             self._ctx.events.append(TurnStarted())
 
-    def _end_turn(self) -> None:
+    def _end_turn(self, now: float, *, answered: bool) -> None:
         self._turn_open = False
-        self._slot.user_speaks = False
+        self._slot.turn_ended(now, answered=answered)
 
     def speech_started(self, event: SpeechStarted, now: float) -> None:
         """The user began to speak."""
-        self._slot.user_speaks = True
+        self._slot.speech_began()
         self._turn_from = max(self._turn_from, now - ONSET)
         self._barge_in(now, provider_stops=self._provider_interrupts)
         self._hearing.release_all()
@@ -116,7 +116,7 @@ class InputSide:
 
     def speech_stopped(self, event: SpeechStopped, now: float) -> None:
         """The user stopped."""
-        self._slot.user_speaks = False
+        self._slot.speech_paused(now)
         self._stopped_ms = event.audio_end_ms or None
         self._ctx.events.append(
             InputSpeechStopped(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
@@ -156,10 +156,11 @@ class InputSide:
             self._items.claim(item_id)
             self._await_transcription(item_id, now)
         self._ctx.events.append(TurnCommitted(inferred=event.inferred))
-        self._end_turn()
+        answered = own is None and self._provider_responds
+        self._end_turn(now, answered=answered)
         self._turn_from = self._committed_at = now
         self._heard_ms, self._stopped_ms = self._stopped_ms, None
-        if own is None and self._provider_responds:
+        if answered:
             self._slot.owe(now)
 
     def cleared(self, event: InputCleared, now: float) -> None:
@@ -167,7 +168,7 @@ class InputSide:
         own = self._ctx.oldest(CommandName.CLEAR)
         if own is not None:
             self._ctx.acknowledge(own.ref)
-        self._end_turn()
+        self._end_turn(now, answered=False)
         self._ctx.events.append(InputAudioCleared())
 
     # ---------------------------------------------------------------- transcription
@@ -382,7 +383,6 @@ class InputSide:
         since when sent audio has to be sent again, and after how many milliseconds of it where that
         is known better; and whether a committed turn is to be heard again.
         """
-        self._slot.user_speaks = False
         since, heard_ms = self._committed_at, self._heard_ms
         pending = list(self._transcribing)
         if pending and self._slot.unheeded and self._transcribing[pending[-1]] >= kept_since:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .ports import ResponseBegan
 
 MAX_CUTS = 3  # connections that may end in the middle of answers to one request
+TURN_TAIL = 1.0  # seconds after speech in which the provider says whether the turn is complete
 RETRY_DELAY = 0.25  # seconds; a refusal by a response that we know nothing of
 ENDED_IDS = (
     256  # ids of dead responses that are still recognized; late frames come within one or two
@@ -46,6 +47,7 @@ class ResponseSlot:
         "_aside",
         "_ctx",
         "_ended",
+        "_listens_until",
         "_queue",
         "_refs",
         "_requests",
@@ -64,6 +66,7 @@ class ResponseSlot:
         self.owed: Request | None = None  # the turn that the provider should answer by itself
         self.live: dict[str, Response] = {}
         self.user_speaks = False
+        self._listens_until = 0.0
         self._queue: list[Request] = []
         self._aside: dict[str, Request] = {}  # out-of-band requests without a response yet
         self._requests: dict[str, Request] = {}  # by id, until they settle
@@ -140,14 +143,42 @@ class ResponseSlot:
         """Send the next request if the slot is idle."""
         if not self._queue or not self.idle or not self._ctx.linked:
             return
-        request = self._queue[0]
-        if request.not_before > now:
+        request = next((each for each in self._queue if not self._held(each, now)), None)
+        if request is None or request.not_before > now:
             return
-        self._queue.pop(0)
+        self._queue.remove(request)
         self.outstanding = request
         self._create(request)
         request.fire(RequestTrigger.SEND)
         self._arm(request, now)
+
+    def _held(self, request: Request, now: float) -> bool:
+        """The model would talk over the user about its tools, instead of when it answers."""
+        return request.why is Why.TOOLS and (self.user_speaks or now < self._listens_until)
+
+    def speech_began(self) -> None:
+        """The user speaks."""
+        self.user_speaks = True
+
+    def speech_paused(self, now: float) -> None:
+        """The user speaks no more.  The turn is complete, or the provider took noise for speech."""
+        self.user_speaks = False
+        self._listens_until = now + TURN_TAIL
+        self._ctx.deadlines.set(("listening", ""), self._listens_until)
+
+    def turn_ended(self, now: float, *, answered: bool) -> None:
+        """The user's turn is complete, or dropped; `answered`: the provider will, unasked.
+
+        That answer knows what the provider has of the tools.
+        """
+        self.user_speaks = False
+        self._listens_until = now
+        self._ctx.deadlines.cancel(("listening", ""))
+        if not answered:
+            self.pump(now)
+        elif self._ctx.oldest(CommandName.CREATE_ITEM) is None:
+            for request in [each for each in self._queue if each.why is Why.TOOLS]:
+                self.settle(request, Superseded(by="turn"))
 
     def _create(self, request: Request) -> None:
         ref = self._ctx.mint("ask")
@@ -205,6 +236,7 @@ class ResponseSlot:
         self._unwanted.clear()
         self._ctx.deadlines.cancel(("unwanted", ""))
         self._ctx.deadlines.cancel(("retry", ""))
+        self._ctx.deadlines.cancel(("listening", ""))
 
     # ---------------------------------------------------------------- between two connections
 
@@ -253,8 +285,9 @@ class ResponseSlot:
         for ref in self._unwanted:
             self._ctx.deadlines.cancel(("unwanted", ref))
         self._unwanted.clear()
-        for name in ("unwanted", "retry"):
+        for name in ("unwanted", "retry", "listening"):
             self._ctx.deadlines.cancel((name, ""))
+        self.user_speaks, self._listens_until = False, 0.0
         for request in (self.outstanding, self.owed):
             if request is not None and request not in self._queue:
                 request.fire(RequestTrigger.RELINK)

@@ -56,6 +56,7 @@ EXPIRED: dict[str, Callable[[SessionMachine], Callable[[str, float], None]]] = {
     "nudge": lambda m: m._slot.on_nudge,
     "request": lambda m: m._slot.on_request_deadline,
     "retry": lambda m: m._on_retry,
+    "listening": lambda m: m._on_retry,
     "unwanted": lambda m: m._on_unwanted,
     "cancel": lambda m: m._output.on_cancel_deadline,
     "heard": lambda m: m._hearing.on_heard,
