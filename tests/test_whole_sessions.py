@@ -13,6 +13,7 @@ from meerkat_rt import (
     OpenAIRealtime,
     RealtimeSessionOpenConfig,
     RealtimeTurningMode,
+    SessionLimits,
     SessionLlmIdentity,
     Superseded,
     ToolSet,
@@ -48,11 +49,12 @@ async def get_weather(city: str) -> str:
 
 
 @asynccontextmanager
-async def session_with(server, connector, mode=RealtimeTurningMode.PROVIDER_MANAGED):
+async def session_with(server, connector, mode=RealtimeTurningMode.PROVIDER_MANAGED, **settings):
     async with open_session(
         RealtimeSessionOpenConfig(mode, SessionLlmIdentity(model="embedded")),
         provider=OpenAIRealtime(api_key="", base_url=server.url, connector=connector),
         tools=ToolSet([get_weather]),
+        **settings,
     ) as session:
         yield session
 
@@ -114,10 +116,14 @@ async def test_a_connection_that_breaks_anywhere_ends_the_session_with_a_typed_e
 async def test_fifty_sessions_at_once_with_tools_and_interruptions_leave_nothing():
     outcomes: Counter[type] = Counter()
     options = ServerOptions(pace=20.0, limits=ServerLimits(max_connections=50))
+    patient = SessionLimits(nudge_timeout=30.0)  # where a machine is busy, nobody is silent
 
     async def converse(server, connector):
         received = []
-        async with session_with(server, connector) as session, trio.open_nursery() as nursery:
+        async with (
+            session_with(server, connector, limits=patient) as session,
+            trio.open_nursery() as nursery,
+        ):
 
             async def read():
                 received.extend([event async for event in session])
