@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..model.errors import InvalidConfig, InvalidInputShape, InvalidRequest, RequestTooLarge
 from ..model.open_config import RealtimeSessionOpenConfig
@@ -12,6 +12,9 @@ from .tools import MAX_OUTPUT_BYTES, ToolSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+PcmBytes: TypeAlias = bytes | bytearray | memoryview
+"""Audio without a label: of the session's input format."""
 
 
 def expect(value: Any, types: type | tuple[type, ...], what: str, allowed: str) -> None:
@@ -66,7 +69,7 @@ def check_bytes(audio: Any) -> None:
     Raises:
         InvalidInputShape: says what was given and what is allowed.
     """
-    if not isinstance(audio, (bytes, bytearray, memoryview)):
+    if not isinstance(audio, PcmBytes):
         raise InvalidInputShape(
             f"audio is {type(audio).__name__}; allowed: bytes in the session's input format, or a "
             "RealtimeAudioChunk"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 import trio
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..model.media import RealtimeCapabilities, RealtimeInputChunk
     from ..model.open_config import RealtimeSessionOpenConfig
     from ..turn.effects import ToolSpec
+    from .arguments import PcmBytes
     from .core import SessionCore
     from .tools import ToolSet
 
@@ -146,7 +147,7 @@ class SessionCommands:
             f"RealtimeAudioChunk, of which this model takes: {kinds}"
         )
 
-    async def send_audio(self, chunk: RealtimeAudioChunk | bytes) -> int:
+    async def send_audio(self, chunk: RealtimeAudioChunk | PcmBytes) -> int:
         """Send audio: bytes in the session's input format, or a labelled chunk.
 
         Returns how many bytes of stale audio were dropped to make room.  A checkpoint.  Cancelled:
@@ -201,7 +202,9 @@ class SessionCommands:
         self._core.machine.send_text(text, respond=False, now=trio.current_time())
         await self._done()
 
-    async def commit_turn(self, *, modality: ResponseModality | None = None) -> ResponseRequest:
+    async def commit_turn(
+        self, *, modality: ResponseModality | str | None = None
+    ) -> ResponseRequest:
         """End the user's turn: commit what is staged and ask for one response to it.
 
         A checkpoint.  Cancelled: no effect.
@@ -210,7 +213,7 @@ class SessionCommands:
             InvalidRequest: the provider manages the turns, or nothing is staged.
         """
         await self._enter()
-        options = None if modality is None else self._checked(ResponseOptions(modality=modality))
+        options = None if modality is None else self._checked(_options(modality))
         await self._make_room()
         return await self._requested(self._core.machine.commit_turn(options, trio.current_time()))
 
@@ -247,7 +250,7 @@ class SessionCommands:
     async def create_response(
         self,
         *,
-        modality: ResponseModality | None = None,
+        modality: ResponseModality | str | None = None,
         instructions: str | None = None,
         tool_choice: str | None = None,
         max_output_tokens: int | None = None,
@@ -266,8 +269,8 @@ class SessionCommands:
             InvalidRequest: an option that the provider does not have, or a value out of its range.
         """
         return await self._request(
-            ResponseOptions(
-                modality=modality,
+            _options(
+                modality,
                 instructions=instructions,
                 tool_choice=tool_choice,
                 max_output_tokens=max_output_tokens,
@@ -531,3 +534,8 @@ class SessionCommands:
                 f"the chunk is {chunk.format()}, the session takes {expected}; "
                 "convert it before sending, nothing is resampled here"
             )
+
+
+def _options(modality: ResponseModality | str | None, **others: Any) -> ResponseOptions:
+    """Options whose modality has not been looked at yet."""
+    return ResponseOptions(modality=cast("ResponseModality | None", modality), **others)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..model.client_events import ClientEvent, ContextMutationOutcome
     from ..model.conversation import JSON
     from ..model.events import RealtimeSessionEvent
+    from .arguments import PcmBytes
 
 
 class RealtimeSession(SessionCommands):
@@ -222,7 +223,7 @@ class RealtimeSession(SessionCommands):
     # ---------------------------------------------------------------- waiting for an answer
 
     async def send_audio_and_wait(
-        self, audio: RealtimeAudioChunk | bytes
+        self, audio: RealtimeAudioChunk | PcmBytes
     ) -> list[RealtimeSessionEvent]:
         """Send audio as a whole turn and return all events up to the end of the answer.
 
@@ -252,7 +253,7 @@ class RealtimeSession(SessionCommands):
             answer = Answer(self._core, earlier=earlier, patience=self._patience(audio))
         return events + await _whole(answer)
 
-    def _patience(self, audio: RealtimeAudioChunk | bytes) -> float:
+    def _patience(self, audio: RealtimeAudioChunk | PcmBytes) -> float:
         """How many seconds an answer to this may take to begin; the audio may be sent at once."""
         size = len(audio.data if isinstance(audio, RealtimeAudioChunk) else audio)
         played = self.capabilities.audio_input_format
