@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import attrs
 from attrs import validators
 
+from . import checks as check
 from ._json import json_field
 
 JSON: TypeAlias = Any
@@ -157,10 +158,10 @@ class ToolProvenance:
 class ToolDef:
     """A tool that the model may call.  `input_schema` is a JSON Schema of an object."""
 
-    name: str = attrs.field(validator=validators.min_len(1))
-    description: str = ""
+    name: str = attrs.field(validator=check.a_name)
+    description: str = attrs.field(default="", validator=check.text)
     input_schema: Mapping[str, JSON] = attrs.field(
-        factory=lambda: {"type": "object", "properties": {}}
+        factory=lambda: {"type": "object", "properties": {}}, validator=check.json_object
     )
     provenance: ToolProvenance | None = None
 
@@ -344,12 +345,19 @@ class Provider(StrEnum):
         return cls.OPENAI if value == "open_a_i" else None
 
 
+def _provider(value: str) -> Provider:
+    return check.member(Provider, "SessionLlmIdentity.provider")(value)
+
+
 @attrs.frozen(kw_only=True)
 class SessionLlmIdentity:
-    """Which model a session talks to, and with whose credentials."""
+    """Which model a session talks to, and with whose credentials.
 
-    model: str = attrs.field(validator=validators.min_len(1))
-    provider: Provider = Provider.OPENAI
+    `provider` may be given as a plain string.
+    """
+
+    model: str = attrs.field(validator=check.a_name)
+    provider: Provider = attrs.field(default=Provider.OPENAI, converter=_provider)
     self_hosted_server_id: str | None = None
     provider_params: JSON = None
     auth_binding: str | None = None

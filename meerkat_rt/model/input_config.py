@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from . import _checks as check
+from . import checks as check
 from ._json import json_field
 from .media import RealtimeAudioFormat
 

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from . import _checks as check
+from . import checks as check
 from ._json import json_field
 from .conversation import JSON
 from .errors import InvalidConfig

@@ -6,12 +6,13 @@ Audio is bytes here; it becomes base64 only in JSON and on provider wires.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
-from attrs import validators
 
+from . import checks as check
 from ._json import json_field
+from .errors import InvalidInputShape
 from .quick import unchecked
 
 
@@ -60,8 +61,8 @@ class RealtimeAudioFormat:
     """
 
     mime_type: str
-    sample_rate_hz: int = attrs.field(validator=validators.gt(0))
-    channels: int = attrs.field(validator=validators.gt(0))
+    sample_rate_hz: int = attrs.field(validator=check.whole(1))
+    channels: int = attrs.field(validator=check.whole(1))
 
     @classmethod
     def pcm(cls, sample_rate_hz: int, channels: int = 1) -> RealtimeAudioFormat:
@@ -123,14 +124,24 @@ class RealtimeTextChunk:
     text: str
 
 
+_at_least_one = check.whole(1, error=InvalidInputShape)
+
+
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class RealtimeAudioChunk:
     """A piece of audio, labelled with its format.  `data` is raw bytes (base64 in JSON)."""
 
     mime_type: str
-    sample_rate_hz: int = attrs.field(validator=validators.gt(0))
-    channels: int = attrs.field(validator=validators.gt(0))
+    sample_rate_hz: int = attrs.field(validator=_at_least_one)
+    channels: int = attrs.field(validator=_at_least_one)
     data: bytes = attrs.field(repr=lambda data: f"<{len(data)} bytes>")
+
+    @data.validator
+    def _is_bytes(self, _attribute: object, data: Any) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise InvalidInputShape(
+                f"RealtimeAudioChunk.data is {type(data).__name__}; allowed: bytes"
+            )
 
     @classmethod
     def of(cls, data: bytes, fmt: RealtimeAudioFormat) -> RealtimeAudioChunk:

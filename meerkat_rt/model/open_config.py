@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
-from attrs import validators
 
-from ._checks import is_a, member
+from . import checks as check
 from ._json import json_field
 from .conversation import Message, PendingSystemContextAppend, SessionLlmIdentity, ToolDef
 from .errors import InvalidRequest
@@ -17,12 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(values)
-
-
 def _turning_mode(value: str) -> RealtimeTurningMode:
-    return member(RealtimeTurningMode, "turning_mode")(value)
+    return check.member(RealtimeTurningMode, "turning_mode")(value)
+
+
+# One for each field: the type of its argument is that of the argument of `__init__`.
+
+
+def _tools(values: Iterable[ToolDef]) -> tuple[ToolDef, ...]:
+    what = "ToolDef(name=..., ...); functions go into open_session(..., tools=[...])"
+    return check.tuple_of(values, ToolDef, "visible_tools", what)
+
+
+def _messages(values: Iterable[Message]) -> tuple[Message, ...]:
+    what = "messages such as UserMessage(text) and SystemMessage(text)"
+    return check.tuple_of(values, get_args(Message), "seed_messages", what)
+
+
+def _context(
+    values: Iterable[PendingSystemContextAppend],
+) -> tuple[PendingSystemContextAppend, ...]:
+    what = "PendingSystemContextAppend(text=..., accepted_at=...)"
+    return check.tuple_of(values, PendingSystemContextAppend, "runtime_system_context", what)
 
 
 @attrs.frozen
@@ -32,8 +47,8 @@ class RealtimeExternalSessionTarget:
     provider_session_id: str = attrs.field()
 
     @provider_session_id.validator
-    def _not_blank(self, _attribute: object, value: str) -> None:
-        if not value.strip():
+    def _not_blank(self, _attribute: object, value: Any) -> None:
+        if not isinstance(value, str) or not value.strip():
             raise InvalidRequest("provider realtime session id must not be empty")
 
 
@@ -48,27 +63,27 @@ class RealtimeSessionOpenConfig:
 
     turning_mode: RealtimeTurningMode = attrs.field(converter=_turning_mode)
     llm_identity: SessionLlmIdentity = attrs.field(
-        validator=is_a(SessionLlmIdentity, what="SessionLlmIdentity(model=...)")
+        validator=check.is_a(
+            SessionLlmIdentity, what="SessionLlmIdentity(model=...)", optional=False
+        )
     )
-    visible_tools: tuple[ToolDef, ...] = attrs.field(default=(), converter=_tuple)
-    seed_messages: tuple[Message, ...] = attrs.field(default=(), converter=_tuple)
+    visible_tools: tuple[ToolDef, ...] = attrs.field(default=(), converter=_tools)
+    seed_messages: tuple[Message, ...] = attrs.field(default=(), converter=_messages)
     runtime_system_context: tuple[PendingSystemContextAppend, ...] = attrs.field(
-        default=(), converter=_tuple, kw_only=True, metadata=json_field(omit_default=True)
+        default=(), converter=_context, kw_only=True, metadata=json_field(omit_default=True)
     )
     response_nudge_timeout_ms: int | None = attrs.field(
-        default=None, kw_only=True, validator=validators.optional(validators.gt(0))
+        default=None, kw_only=True, validator=check.whole(1, optional=True)
     )
     response_nudge_max_attempts: int | None = attrs.field(
-        default=None,
-        kw_only=True,
-        validator=validators.optional(validators.and_(validators.ge(0), validators.le(255))),
+        default=None, kw_only=True, validator=check.whole(0, 255, optional=True)
     )
 
     def with_runtime_system_context(
         self, runtime_system_context: Iterable[PendingSystemContextAppend]
     ) -> RealtimeSessionOpenConfig:
         """The same with typed runtime context."""
-        return attrs.evolve(self, runtime_system_context=tuple(runtime_system_context))
+        return attrs.evolve(self, runtime_system_context=runtime_system_context)
 
     def with_response_nudge_timeout_ms(self, timeout_ms: int | None) -> RealtimeSessionOpenConfig:
         """The same with another nudge timeout, in milliseconds."""
@@ -82,8 +97,8 @@ class RealtimeSessionOpenConfig:
 
     def with_seed_messages(self, seed_messages: Iterable[Message]) -> RealtimeSessionOpenConfig:
         """The same with another history."""
-        return attrs.evolve(self, seed_messages=tuple(seed_messages))
+        return attrs.evolve(self, seed_messages=seed_messages)
 
     def with_visible_tools(self, visible_tools: Iterable[ToolDef]) -> RealtimeSessionOpenConfig:
         """The same with other tools."""
-        return attrs.evolve(self, visible_tools=tuple(visible_tools))
+        return attrs.evolve(self, visible_tools=visible_tools)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import attrs
 
-from . import _checks as check
+from . import checks as check
 from .conversation import JSON
 from .errors import InvalidConfig
 

@@ -34,11 +34,11 @@ from meerkat_rt.model.events import (
 )
 from meerkat_rt.model.live_config import RealtimeConfig, ToolSpec, VadConfig
 from meerkat_rt.model.media import (
-    RealtimeAudioChunk,
     RealtimeAudioFormat,
     RealtimeCapabilities,
     RealtimeInputChunk,
     RealtimeTurningMode,
+    RealtimeVideoChunk,
 )
 from meerkat_rt.model.open_config import RealtimeExternalSessionTarget
 from meerkat_rt.model.public import RealtimeEvent
@@ -196,7 +196,12 @@ def test_an_audio_chunk_needs_all_of_its_fields(field):
         (ToolDef, {"name": "n", "input_schema": []}, "input_schema", "expected an object"),
         (ToolDef, {"name": ""}, "", "name"),
         (ToolResult, {"tool_use_id": "t", "content": 5}, "content", "expected an array"),
-        (RealtimeAudioFormat, {"mime_type": "m", "sample_rate_hz": 0, "channels": 1}, "", "> 0"),
+        (
+            RealtimeAudioFormat,
+            {"mime_type": "m", "sample_rate_hz": 0, "channels": 1},
+            "",
+            "or more",
+        ),
         (RealtimeExternalSessionTarget, {"provider_session_id": " "}, "", "must not be empty"),
         (StructuredContent, {"data": math.nan}, "data", "nan"),
     ],
@@ -339,7 +344,7 @@ def test_a_fault_in_arguments_says_where():
         SystemMessage(b"bytes"),
         ToolCallRequested("c", "t", {5: "five"}),
         ToolCallRequested("c", "t", {"when": object()}),
-        RealtimeAudioChunk(mime_type="m", sample_rate_hz=1, channels=1, data="text"),
+        RealtimeVideoChunk(mime_type="m", data="text"),
         OutputAudioChunk("no chunk"),
         Usage(input_tokens=1.5),
         RateLimit(reset_seconds="soon"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from support.strategies import of_type, values
@@ -34,7 +36,7 @@ from meerkat_rt.model.conversation import (
     UserMessage,
     VideoContent,
 )
-from meerkat_rt.model.errors import InvalidConfig, InvalidRequest
+from meerkat_rt.model.errors import InvalidConfig, InvalidInputShape, InvalidRequest
 from meerkat_rt.model.media import (
     RealtimeAudioChunk,
     RealtimeAudioFormat,
@@ -55,8 +57,25 @@ def test_a_format_has_a_rate_and_channels(rate, channels):
         lambda: RealtimeAudioFormat(mime_type="m", sample_rate_hz=rate, channels=channels),
         lambda: RealtimeAudioChunk(mime_type="m", sample_rate_hz=rate, channels=channels, data=b""),
     ):
-        with pytest.raises(ValueError, match="> 0"):
+        with pytest.raises((InvalidConfig, InvalidInputShape), match="a whole number, 1 or more"):
             build()
+
+
+@pytest.mark.parametrize("rate", ["24000", 0.5, math.nan, True, None])
+def test_a_rate_is_a_whole_number(rate):
+    words = re.escape(f"sample_rate_hz is {rate!r}; allowed: a whole number, 1 or more")
+    with pytest.raises(InvalidConfig, match=words):
+        RealtimeAudioFormat.pcm(rate)
+    with pytest.raises(InvalidInputShape, match=words):
+        RealtimeAudioChunk(mime_type="audio/pcm", sample_rate_hz=rate, channels=1, data=b"")
+    assert RealtimeAudioFormat.pcm(np.int64(24_000)) == RealtimeAudioFormat.pcm(24e3)
+
+
+def test_the_audio_of_a_chunk_is_bytes():
+    for data in (b"ab", bytearray(b"ab"), memoryview(b"ab")):
+        RealtimeAudioChunk(mime_type="audio/pcm", sample_rate_hz=8000, channels=1, data=data)
+    with pytest.raises(InvalidInputShape, match=r"RealtimeAudioChunk\.data is str; allowed: bytes"):
+        RealtimeAudioChunk(mime_type="audio/pcm", sample_rate_hz=8000, channels=1, data="ab")
 
 
 def test_a_chunk_carries_its_format():
@@ -119,8 +138,15 @@ def test_usage_adds_in_any_order(a, b, c):
 
 
 def test_a_tool_has_a_name():
-    with pytest.raises(ValueError, match="name"):
+    with pytest.raises(InvalidConfig, match=r"ToolDef\.name is ''; allowed: a string"):
         ToolDef(name="")
+    for wrong in (" ", None, 5):
+        with pytest.raises(InvalidConfig, match=r"ToolDef\.name"):
+            ToolDef(name=wrong)
+    with pytest.raises(InvalidConfig, match=r"ToolDef\.input_schema is \[1\]; allowed: an object"):
+        ToolDef(name="t", input_schema=[1])
+    with pytest.raises(InvalidConfig, match=r"ToolDef\.description is 5; allowed: a string"):
+        ToolDef(name="t", description=5)
     assert ToolDef(name="t").input_schema == {"type": "object", "properties": {}}
     assert ToolDef(name="t").input_schema is not ToolDef(name="t").input_schema
 
@@ -184,9 +210,21 @@ def test_inline_media_does_not_show_its_bytes():
 
 
 def test_an_identity_names_a_model():
-    with pytest.raises(ValueError, match="model"):
+    with pytest.raises(InvalidConfig, match=r"SessionLlmIdentity\.model is ''; allowed: a string"):
         SessionLlmIdentity(model="")
+    with pytest.raises(InvalidConfig, match=r"SessionLlmIdentity\.model is 5; allowed: a string"):
+        SessionLlmIdentity(model=5)
     assert IDENTITY.provider is Provider.OPENAI
+
+
+def test_an_identity_takes_its_provider_as_a_string_too():
+    assert SessionLlmIdentity(model="m", provider="gemini").provider is Provider.GEMINI
+    assert SessionLlmIdentity(model="m", provider="open_a_i").provider is Provider.OPENAI
+    for wrong in ("google", None, 5, ["openai"]):
+        with pytest.raises(
+            InvalidConfig, match=r"\.provider is .*; allowed: anthropic, openai, ge"
+        ):
+            SessionLlmIdentity(model="m", provider=wrong)
     assert Provider("open_a_i") is Provider.OPENAI
     with pytest.raises(ValueError, match="closed_a_i"):
         Provider("closed_a_i")
@@ -195,7 +233,7 @@ def test_an_identity_names_a_model():
 # ---------------------------------------------------------------- open config
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u3000"])
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u3000", None, 5])
 def test_a_blank_external_session_id_is_refused(blank):
     with pytest.raises(InvalidRequest, match="provider realtime session id must not be empty"):
         RealtimeExternalSessionTarget(blank)
@@ -205,18 +243,54 @@ def test_an_external_session_id_is_kept_as_it_is():
     assert RealtimeExternalSessionTarget(" rtc_1 ").provider_session_id == " rtc_1 "
 
 
-@pytest.mark.parametrize("ms", [0, -1])
+@pytest.mark.parametrize("ms", [0, -1, 0.75, "500", math.nan, True])
 def test_a_nudge_timeout_is_some_time(ms):
     config = RealtimeSessionOpenConfig("provider_managed", IDENTITY)
-    with pytest.raises(ValueError, match="> 0"):
+    with pytest.raises(InvalidConfig, match=r"response_nudge_timeout_ms is .*1 or more"):
         config.with_response_nudge_timeout_ms(ms)
 
 
-@pytest.mark.parametrize("attempts", [-1, 256, math.inf])
+@pytest.mark.parametrize("attempts", [-1, 256, math.inf, 1.5, "3", False])
 def test_nudge_attempts_are_a_small_number(attempts):
     config = RealtimeSessionOpenConfig("provider_managed", IDENTITY)
-    with pytest.raises(ValueError, match=r"[<>]= "):
+    with pytest.raises(InvalidConfig, match=r"response_nudge_max_attempts is .*0 to 255"):
         config.with_response_nudge_max_attempts(attempts)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("seed_messages", ["remember"], "seed_messages[0] is 'remember'; allowed: messages such"),
+        ("seed_messages", "hello", "seed_messages is 'hello'; allowed: a list, of messages"),
+        ("seed_messages", None, "seed_messages is None; allowed: a list"),
+        ("seed_messages", [UserMessage("a"), {"role": "user"}], "seed_messages[1] is {'role'"),
+        ("visible_tools", [print], "functions go into open_session(..., tools=[...])"),
+        ("visible_tools", ToolDef(name="t"), "visible_tools is ToolDef("),
+        ("runtime_system_context", ["x"], "runtime_system_context[0] is 'x'; allowed: Pending"),
+        ("llm_identity", None, "llm_identity is None; allowed: SessionLlmIdentity(model=...)"),
+    ],
+)
+def test_what_is_not_of_an_open_config_is_refused_by_its_field(field, value, words):
+    given = {"turning_mode": "provider_managed", "llm_identity": IDENTITY, field: value}
+    with pytest.raises(InvalidConfig, match=re.escape(words)):
+        RealtimeSessionOpenConfig(**given)
+
+
+def test_an_open_config_takes_any_iterable_of_the_right_things():
+    config = RealtimeSessionOpenConfig(
+        "provider_managed", IDENTITY, (ToolDef(name=name) for name in "ab"), [SystemMessage("x")]
+    )
+    assert [tool.name for tool in config.visible_tools] == ["a", "b"]
+    assert config.seed_messages == (SystemMessage("x"),)
+
+
+def test_type_checkers_are_told_what_an_open_config_is_made_of():
+    # A converter's argument is what they see as that of `__init__`.
+    hints = RealtimeSessionOpenConfig.__init__.__annotations__
+    assert hints["visible_tools"] == "Iterable[ToolDef]"
+    assert hints["seed_messages"] == "Iterable[Message]"
+    assert hints["runtime_system_context"] == "Iterable[PendingSystemContextAppend]"
+    assert SessionLlmIdentity.__init__.__annotations__["provider"] == "str"
 
 
 def test_an_open_config_is_built_and_changed_in_copies():

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from meerkat_rt.model import events, media, transcript
+from meerkat_rt.model.errors import InvalidInputShape
 from meerkat_rt.model.quick import quick, unchecked
 from meerkat_rt.turn import ports
 
@@ -107,7 +108,7 @@ def test_a_chunk_is_labelled_with_a_valid_format_only() -> None:
     assert chunk == media.RealtimeAudioChunk(
         mime_type="audio/pcm", sample_rate_hz=24000, channels=1, data=b"ab"
     )
-    with pytest.raises(ValueError, match="sample_rate_hz"):
+    with pytest.raises(InvalidInputShape, match="sample_rate_hz"):
         attrs.evolve(chunk, sample_rate_hz=0)
 
 

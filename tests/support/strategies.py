@@ -14,7 +14,7 @@ import attrs
 from hypothesis import strategies as st
 
 import meerkat_rt.model
-from meerkat_rt.model import _checks as check
+from meerkat_rt.model import checks as check
 from meerkat_rt.model import client_events, conversation, errors, live_config, media, open_config
 
 # ---------------------------------------------------------------- what there is
