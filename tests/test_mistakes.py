@@ -110,7 +110,7 @@ def test_a_server_of_ones_own_may_want_no_key():
 
 
 def test_a_connection_cannot_break_after_no_event():
-    with pytest.raises(ValueError, match="drop_after_events"):
+    with pytest.raises(errors.InvalidConfig, match="drop_after_events"):
         Quirks(drop_after_events=0)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
+from ..model import checks as check
+from ..model.errors import InvalidConfig
 from .faults import INVALID_REQUEST
 
 if TYPE_CHECKING:
@@ -27,8 +29,20 @@ class AccessPolicy:
     """
 
     token: str | None = attrs.field(default=None, repr=False)
-    models: frozenset[str] | None = None
-    calls: Mapping[str, str] = attrs.field(factory=dict)
+    models: frozenset[str] | None = attrs.field(default=None)
+    calls: Mapping[str, str] = attrs.field(factory=dict, validator=check.json_object)
+
+    @token.validator
+    def _is_text(self, _attribute: object, token: object) -> None:
+        if token is not None and not isinstance(token, str):  # which is not shown
+            kind = type(token).__name__
+            raise InvalidConfig(f"AccessPolicy.token is {kind}; allowed: a string, or None")
+
+    @models.validator
+    def _is_set(self, attribute: attrs.Attribute[Any], models: object) -> None:
+        # Every part of a string would be a model.
+        if models is not None and (isinstance(models, str) or not isinstance(models, Collection)):
+            check.refuse(self, attribute.name, models, "a set of names, or None")
 
     def accepts(self, shown: Iterable[str]) -> bool:
         """Whether one of the keys that a client shows is the right one."""

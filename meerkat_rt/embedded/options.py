@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
+from ..model import checks as check
 from .brain import Brain
 from .default_brain import DefaultBrain
 from .doors import AccessPolicy
@@ -33,21 +35,35 @@ class ServerOptions:
     else.
     """
 
-    access: AccessPolicy = attrs.field(factory=AccessPolicy)
+    access: AccessPolicy = attrs.field(
+        factory=AccessPolicy,
+        validator=check.is_a(AccessPolicy, what="AccessPolicy(...)", optional=False),
+    )
     pace: float | None = attrs.field(default=DEFAULT_PACE)
     playback: float | None = attrs.field(default=1.0)
-    brain: Brain = attrs.field(factory=DefaultBrain)
-    recognizer: Recognizer = attrs.field(factory=SpeechMeter)
-    quirks: Quirks = attrs.field(factory=Quirks)
-    limits: ServerLimits = attrs.field(factory=ServerLimits)
-    voice: str = DEFAULT_VOICE
+    brain: Brain = attrs.field(
+        factory=DefaultBrain,
+        validator=check.has("reply", what="a Brain: an object with a method reply"),
+    )
+    recognizer: Recognizer = attrs.field(
+        factory=SpeechMeter,
+        validator=check.has("transcribe", what="a Recognizer: an object with a method transcribe"),
+    )
+    quirks: Quirks = attrs.field(
+        factory=Quirks, validator=check.is_a(Quirks, what="Quirks(...)", optional=False)
+    )
+    limits: ServerLimits = attrs.field(
+        factory=ServerLimits,
+        validator=check.is_a(ServerLimits, what="ServerLimits(...)", optional=False),
+    )
+    voice: str = attrs.field(default=DEFAULT_VOICE, validator=check.a_name)
     wall_clock: Callable[[], float] = _now
 
     @pace.validator
     @playback.validator
-    def _check_pace(self, attribute: attrs.Attribute[float | None], pace: float | None) -> None:
-        if pace is not None and not pace >= 0:
-            raise ValueError(f"{attribute.name} must be positive, 0 or None, not {pace!r}")
+    def _check_pace(self, attribute: attrs.Attribute[float | None], pace: Any) -> None:
+        if pace is not None and not (check.is_real(pace) and pace >= 0):
+            check.refuse(self, attribute.name, pace, "a number, 0 or more; or None")
 
     @property
     def hears_words(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from ..model import checks as check
 from ..model.live_config import RealtimeConfig
 from ..providers.gemini.addresses import AiStudio
 from ..providers.gemini.dialect import INPUT_RATE
@@ -37,8 +38,14 @@ if TYPE_CHECKING:
 class _Embedded(ABC):
     """Serves while a session lasts; what differs is the provider that connects to it."""
 
-    options: ServerOptions = attrs.field(factory=ServerOptions)
-    config: RealtimeConfig = attrs.field(factory=RealtimeConfig)
+    options: ServerOptions = attrs.field(
+        factory=ServerOptions,
+        validator=check.is_a(ServerOptions, what="ServerOptions(...)", optional=False),
+    )
+    config: RealtimeConfig = attrs.field(
+        factory=RealtimeConfig,
+        validator=check.is_a(RealtimeConfig, what="RealtimeConfig(...)", optional=False),
+    )
     connector: Connector | str = "websockets"
     seed: int | None = None
 

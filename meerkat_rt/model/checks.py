@@ -98,7 +98,7 @@ def seconds(
     def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and optional:
             return
-        if not _is_real(value) or not (value > 0 or (zero and value == 0)):
+        if not is_real(value) or not (value > 0 or (zero and value == 0)):
             refuse(instance, attribute.name, value, allowed, error)
 
     return check
@@ -111,7 +111,8 @@ def _is_whole(value: Any) -> bool:
     return whole and not isinstance(value, bool)
 
 
-def _is_real(value: Any) -> bool:
+def is_real(value: Any) -> bool:
+    """A number, and not True or False."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-from attrs import validators
 
+from ..model import checks as check
 from ..model.conversation import SessionLlmIdentity
 from ..model.errors import InvalidConfig
 from .origin import Origin, Redialable, check_same_audio
@@ -30,8 +30,17 @@ class Failover:
     from its canonical transcript.  Both providers must take and give the same audio.
     """
 
-    provider: Redialable
-    llm_identity: SessionLlmIdentity | None = None
+    provider: Redialable = attrs.field(
+        validator=check.has(
+            "dialect",
+            "settings",
+            what="OpenAIRealtime(...), GeminiLive(...), or another Redialable",
+        )
+    )
+    llm_identity: SessionLlmIdentity | None = attrs.field(
+        default=None,
+        validator=check.is_a(SessionLlmIdentity, what="SessionLlmIdentity(model=...) or None"),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -54,27 +63,30 @@ class ContinuityPolicy:
     to no more than `budget` tokens, estimated by their length (None: all of it).
 
     `failover` is where to go on when all attempts have failed.
+
+    Raises:
+        InvalidConfig: a value is not allowed; the message names the field, it, and what is.
     """
 
-    max_attempts: int = attrs.field(default=3, validator=validators.ge(0))
-    initial_backoff: float = attrs.field(default=0.5, validator=validators.gt(0))
-    max_backoff: float = attrs.field(default=5.0)
-    max_total: float = attrs.field(default=30.0, validator=validators.ge(0))
-    steady: float = attrs.field(default=10.0, validator=validators.ge(0))
-    rotate: bool = True
-    rotation_margin: float = attrs.field(default=60.0, validator=validators.gt(0))
-    last_call: float = attrs.field(default=10.0, validator=validators.gt(0))
-    max_age: float | None = attrs.field(
-        default=None, validator=validators.optional(validators.gt(0))
+    max_attempts: int = attrs.field(default=3, validator=check.whole(0))
+    initial_backoff: float = attrs.field(default=0.5, validator=check.seconds())
+    max_backoff: float = attrs.field(default=5.0, validator=check.seconds())
+    max_total: float = attrs.field(default=30.0, validator=check.seconds(zero=True))
+    steady: float = attrs.field(default=10.0, validator=check.seconds(zero=True))
+    rotate: bool = attrs.field(default=True, validator=check.flag)
+    rotation_margin: float = attrs.field(default=60.0, validator=check.seconds())
+    last_call: float = attrs.field(default=10.0, validator=check.seconds())
+    max_age: float | None = attrs.field(default=None, validator=check.seconds(optional=True))
+    budget: int | None = attrs.field(default=None, validator=check.whole(0, optional=True))
+    failover: Failover | None = attrs.field(
+        default=None, validator=check.is_a(Failover, what="Failover(provider=...) or None")
     )
-    budget: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(0)))
-    failover: Failover | None = None
     seed: int | None = None
 
     @max_backoff.validator
     def _not_less_than_the_first(self, _attribute: object, value: float) -> None:
         if value < self.initial_backoff:
-            raise ValueError(
+            raise InvalidConfig(
                 f"max_backoff is {value:g} s; allowed: initial_backoff "
                 f"({self.initial_backoff:g} s) or more"
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..model import checks as check
 from ..model.errors import InvalidConfig
 from ..model.input_config import VadMode
 from ..model.live_config import RealtimeConfig
@@ -129,7 +130,10 @@ class OpenAIRealtime:
     """
 
     api_key: str = attrs.field(repr=False)
-    config: RealtimeConfig = attrs.field(factory=RealtimeConfig)
+    config: RealtimeConfig = attrs.field(
+        factory=RealtimeConfig,
+        validator=check.is_a(RealtimeConfig, what="RealtimeConfig(...)", optional=False),
+    )
     base_url: str = BASE_URL
     key_header: str = "Authorization"
     organization: str | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..model import checks as check
 from ..model.errors import InvalidConfig
 from ..model.input_config import VadMode
 from ..model.live_config import RealtimeConfig
@@ -49,7 +50,10 @@ class GeminiLive:
 
     api_key: str | None = attrs.field(default=None, repr=False)
     platform: Platform | Callable[[], Platform] | None = None
-    config: RealtimeConfig = attrs.field(factory=RealtimeConfig)
+    config: RealtimeConfig = attrs.field(
+        factory=RealtimeConfig,
+        validator=check.is_a(RealtimeConfig, what="RealtimeConfig(...)", optional=False),
+    )
     resumption: bool = True
     transparent: bool = False
     tool_behavior: ToolBehavior | str | None = None

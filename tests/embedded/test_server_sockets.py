@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import socket
 
 import pytest
@@ -19,6 +20,9 @@ from support.embedded_session import (
 )
 
 from meerkat_rt.embedded import (
+    AccessPolicy,
+    DefaultBrain,
+    EmbeddedProvider,
     EmbeddedServer,
     Quirks,
     RecognitionFailed,
@@ -27,6 +31,7 @@ from meerkat_rt.embedded import (
     ServerOptions,
     serve_embedded,
 )
+from meerkat_rt.model.errors import InvalidConfig
 
 CREATE = {"type": "response.create"}
 UPGRADE = (
@@ -498,6 +503,35 @@ async def test_a_retrieved_turn_of_minutes_fits_in_a_frame():
         assert base64.b64decode(item["content"][0]["audio"]) == minutes
 
 
-def test_options_refuse_a_negative_pace():
-    with pytest.raises(ValueError, match="pace"):
-        ServerOptions(pace=-1)
+@pytest.mark.parametrize(
+    ("cls", "field", "wrong"),
+    [
+        (ServerOptions, "pace", [-1, "4", math.nan, True]),
+        (ServerOptions, "playback", [-1, "1"]),
+        (ServerOptions, "brain", ["x", DefaultBrain, None]),
+        (ServerOptions, "recognizer", ["x", None]),
+        (ServerOptions, "access", ["s3cret", None]),
+        (ServerOptions, "quirks", [{"obfuscation": True}]),
+        (ServerOptions, "limits", [{"max_connections": 1}]),
+        (ServerOptions, "voice", [5, ""]),
+        (ServerLimits, "max_connections", [-1, "32", 1.5, True]),
+        (ServerLimits, "max_message_size", [0, -1, 0.5]),
+        (ServerLimits, "close_seconds", [-1, "1", math.nan]),
+        (Quirks, "transcription", ["sometimes", None]),
+        (Quirks, "obfuscation", ["no", 1]),
+        (Quirks, "drop_after_events", [0, "4", 1.5]),
+        (AccessPolicy, "models", ["gpt-realtime", 5]),
+        (AccessPolicy, "calls", [["call_1"]]),
+        (EmbeddedProvider, "options", [None, {"pace": 4}]),
+        (EmbeddedProvider, "config", [None, {"voice": "marin"}]),
+    ],
+)
+def test_options_are_refused_by_their_field(cls, field, wrong):
+    for value in wrong:
+        with pytest.raises(InvalidConfig, match=rf"{cls.__name__}\.{field} is .*; allowed: "):
+            cls(**{field: value})
+
+
+def test_what_stands_in_the_place_of_a_token_is_not_shown():
+    with pytest.raises(InvalidConfig, match=r"AccessPolicy\.token is bytes; allowed: a string"):
+        AccessPolicy(token=b"s3cret")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 
 import pytest
 import trio
 from continuitykit import EXPLICIT, TONE, calling
 
-from meerkat_rt import ContinuityPolicy, RealtimeTextChunk, errors
+from meerkat_rt import ContinuityPolicy, Failover, OpenAIRealtime, RealtimeTextChunk, errors
 from meerkat_rt.model import events as ev
 from meerkat_rt.turn.effects import Answered
 
@@ -483,7 +485,35 @@ async def test_what_is_no_policy_is_refused_before_anything_is_dialled(autojump_
 
 
 def test_a_policy_says_what_is_wrong_with_it():
-    with pytest.raises(ValueError, match=r"max_backoff is 0.1 s; allowed: initial_backoff"):
+    with pytest.raises(
+        errors.InvalidConfig, match=r"max_backoff is 0.1 s; allowed: initial_backoff"
+    ):
         ContinuityPolicy(initial_backoff=1.0, max_backoff=0.1)
-    with pytest.raises(ValueError, match="max_attempts"):
-        ContinuityPolicy(max_attempts=-1)
+    for field, wrong in {
+        "max_attempts": [-1, "3", 1.5, True, None],
+        "initial_backoff": [0, "0.5", math.nan],
+        "max_backoff": [0, "5", math.nan],
+        "max_total": [-1, "30"],
+        "steady": [-1, True],
+        "rotate": ["no"],
+        "rotation_margin": [0, "60"],
+        "last_call": [0, math.nan],
+        "max_age": [0, "600"],
+        "budget": [-1, "1000", 0.5],
+        "failover": ["openai"],
+    }.items():
+        for value in wrong:
+            words = re.escape(f"ContinuityPolicy.{field} is {value!r}; allowed: ")
+            with pytest.raises(errors.InvalidConfig, match=words):
+                ContinuityPolicy(**{field: value})
+    ContinuityPolicy(max_attempts=0, max_total=0, steady=0, max_age=math.inf, budget=1e4)
+
+
+def test_a_failover_is_a_provider_that_can_be_dialled():
+    for wrong in ("openai", OpenAIRealtime, None):
+        with pytest.raises(
+            errors.InvalidConfig, match=r"Failover\.provider is .*; allowed: OpenAI"
+        ):
+            Failover(provider=wrong)
+    with pytest.raises(errors.InvalidConfig, match=r"Failover\.llm_identity is 'm'; allowed: Sess"):
+        Failover(provider=OpenAIRealtime(api_key="k"), llm_identity="m")

@@ -6,7 +6,7 @@ import pytest
 import trio
 from continuitykit import QUICK, calling
 
-from meerkat_rt import ContinuityPolicy
+from meerkat_rt import ContinuityPolicy, errors
 from meerkat_rt.model import events as ev
 
 TURN = 10  # tokens of "u1" and "a1": four a message, one for its text
@@ -84,5 +84,7 @@ async def test_a_call_that_runs_is_told_and_answered_whatever_the_budget(autojum
 
 def test_a_budget_is_not_negative():
     assert QUICK.budget is None
-    with pytest.raises(ValueError, match="budget"):
+    with pytest.raises(
+        errors.InvalidConfig, match=r"ContinuityPolicy\.budget is -1; allowed: a whole"
+    ):
         ContinuityPolicy(budget=-1)
