@@ -22,15 +22,17 @@ T = TypeVar("T")
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 Refusal: TypeAlias = type[InvalidConfig | InvalidInputShape | InvalidRequest]
 
-_MOST_SHOWN = 200  # characters of a value
+_MOST_SHOWN = 60  # characters of a value
 
 
-def shown(value: object, most: int = _MOST_SHOWN) -> str:
+def shown(value: object) -> str:
     """A value in an error: bounded, for it may be anything."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     text = repr(value)
-    return text if len(text) <= most else f"{text[: most - 3]}... ({type(value).__name__})"
+    if len(text) <= _MOST_SHOWN:
+        return text
+    return f"{text[: _MOST_SHOWN - 3]}... ({type(value).__name__})"
 
 
 def refuse(
@@ -38,6 +40,16 @@ def refuse(
 ) -> NoReturn:
     """Raise `error` for one field."""
     raise error(f"{type(instance).__name__}.{field} is {shown(value)}; allowed: {allowed}")
+
+
+def expect(value: Any, types: type | tuple[type, ...], what: str, allowed: str) -> None:
+    """Refuse a value of another type.
+
+    Raises:
+        InvalidRequest: says what was given and what is allowed.
+    """
+    if not isinstance(value, types):
+        raise InvalidRequest(f"{what} is {shown(value)}; allowed: {allowed}")
 
 
 def _range(low: float | None, high: float | None) -> str:

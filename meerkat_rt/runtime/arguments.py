@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..model.checks import expect as expect
+from ..model.checks import shown
 from ..model.errors import InvalidConfig, InvalidInputShape, InvalidRequest, RequestTooLarge
 from ..model.open_config import RealtimeSessionOpenConfig
 from .limits import SessionLimits
@@ -15,16 +17,6 @@ if TYPE_CHECKING:
 
 PcmBytes: TypeAlias = bytes | bytearray | memoryview
 """Audio without a label: of the session's input format."""
-
-
-def expect(value: Any, types: type | tuple[type, ...], what: str, allowed: str) -> None:
-    """Refuse a value of another type.
-
-    Raises:
-        InvalidRequest: says what was given and what is allowed.
-    """
-    if not isinstance(value, types):
-        raise InvalidRequest(f"{what} is {_shown(value)}; allowed: {allowed}")
 
 
 def check_text(text: Any) -> None:
@@ -60,7 +52,7 @@ def check_count(number: Any, what: str) -> None:
     """
     whole = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
     if not whole or number < 0:
-        raise InvalidRequest(f"{what} is {_shown(number)}; allowed: a whole number from 0")
+        raise InvalidRequest(f"{what} is {shown(number)}; allowed: a whole number from 0")
 
 
 def check_bytes(audio: Any) -> None:
@@ -84,7 +76,7 @@ def check_provider(provider: Any) -> None:
     """
     if isinstance(provider, type) or not hasattr(provider, "open_session"):
         raise InvalidConfig(
-            f"provider is {_shown(provider)}; allowed: an instance of a RealtimeSessionFactory, "
+            f"provider is {shown(provider)}; allowed: an instance of a RealtimeSessionFactory, "
             "such as OpenAIRealtime(api_key=...) or EmbeddedProvider()"
         )
 
@@ -97,7 +89,7 @@ def check_open_config(config: Any) -> None:
     """
     if not isinstance(config, RealtimeSessionOpenConfig):
         raise InvalidConfig(
-            f"config is {_shown(config)}; allowed: RealtimeSessionOpenConfig(turning_mode, "
+            f"config is {shown(config)}; allowed: RealtimeSessionOpenConfig(turning_mode, "
             "SessionLlmIdentity(model=...))"
         )
 
@@ -112,7 +104,7 @@ def check_store(store: Any) -> None:
         isinstance(store, type)
     ):
         raise InvalidConfig(
-            f"store is {_shown(store)}; allowed: a SessionStore such as SqliteStore(path), "
+            f"store is {shown(store)}; allowed: a SessionStore such as SqliteStore(path), "
             "or Conversation(store=..., id=...)"
         )
 
@@ -135,13 +127,5 @@ def session_limits(limits: SessionLimits | None) -> SessionLimits:
     if limits is None:
         return SessionLimits()
     if not isinstance(limits, SessionLimits):
-        raise InvalidConfig(f"limits is {_shown(limits)}; allowed: SessionLimits(...) or None")
+        raise InvalidConfig(f"limits is {shown(limits)}; allowed: SessionLimits(...) or None")
     return limits
-
-
-def _shown(value: Any) -> str:
-    """A value in an error: bounded, for it may be anything."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}... ({type(value).__name__})"

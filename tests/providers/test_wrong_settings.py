@@ -65,6 +65,26 @@ def vad(**fields) -> RealtimeConfig:
     return RealtimeConfig(turn_detection=VadConfig(**fields))
 
 
+@pytest.mark.parametrize(
+    ("model", "fits", "too_much", "allowed"),
+    [
+        (OPENAI, "x" * 64, ["x" * 65, "a.b", "a:b", "a b"], "OpenAI allows: 1 to 64 letters"),
+        (GEMINI, "a.b:" + "x" * 124, ["x" * 129, "1a", "a b"], "Gemini allows: a letter or an"),
+    ],
+)
+async def test_a_tool_has_a_name_that_the_provider_takes(model, fits, too_much, allowed):
+    for name in too_much:
+        words = await refused(model, MANAGED, RealtimeConfig(), [ToolDef(name=name)])
+        assert f"a tool is named {name!r}; {allowed}" in words
+    provider = (GeminiLive if model == GEMINI else OpenAIRealtime)(api_key="k")
+    made = RealtimeSessionOpenConfig(
+        MANAGED,
+        SessionLlmIdentity(model=model, provider="gemini" if model == GEMINI else "openai"),
+        [ToolDef(name=fits)],
+    )
+    assert provider.dialect(made).opening(made, made.visible_tools)
+
+
 # (model, turning mode, configuration): setting, and what is allowed
 CASES = [
     # detection of turns, against who ends them

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import re
 import threading
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -124,6 +127,144 @@ def test_what_a_model_cannot_be_told_is_refused_by_name() -> None:
         Tool(definition=ToolDef(name="bad", input_schema={"type": "objekt"}), handler=lambda: None)
 
 
+class Forecast:
+    """About the class."""
+
+    def __init__(self, unit: Unit = Unit.CELSIUS) -> None:
+        self.unit = unit
+
+    async def __call__(self, city: str, days: int = 1) -> str:
+        """Tell the weather of the next days."""
+        return f"{city} {self.unit.value} {days}"
+
+
+class Silent:
+    """What is said of the class."""
+
+    def __call__(self, city: str) -> str:
+        return city
+
+
+class Wrapped:
+    """An object in the place of a function, like `functools.lru_cache`."""
+
+    def __init__(self, function: Any) -> None:
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
+
+
+def add(a: int, b: int, c: int = 3) -> int:
+    """Add up."""
+    return a + b + c
+
+
+def lost(a: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def listed(a: list[int] = [1]) -> None: ...  # noqa: B006
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "doc", "properties", "arguments", "result"),
+    [
+        (functools.partial(add, 1), "add", "Add up.", "b c", {"b": 2}, 6),
+        (functools.partial(add, b=5), "add", "Add up.", "a c", {"a": 1}, 9),
+        (functools.partial(functools.partial(add, 1), c=0), "add", "Add up.", "b", {"b": 2}, 3),
+        (Silent(), "Silent", "What is said of the class.", "city", {"city": "Oslo"}, "Oslo"),
+        (Wrapped(add), "add", "Add up.", "a b c", {"a": 1, "b": 2}, 6),
+        (functools.lru_cache(add), "add", "Add up.", "a b c", {"a": 1, "b": 2}, 6),
+    ],
+)
+def test_partials_and_callable_objects_are_functions_too(
+    given: Any, name: str, doc: str, properties: str, arguments: Any, result: object
+) -> None:
+    made = tool(given)
+    assert (made.name, made.definition.description) == (name, doc)
+    assert " ".join(made.definition.input_schema["properties"]) == properties
+    assert not made.is_async
+    assert made.problem(arguments) is None
+    assert made.bound(arguments)() == result
+
+
+async def test_an_object_whose_call_is_async_is_run_as_a_coroutine() -> None:
+    for given in (Forecast(Unit.KELVIN), functools.partial(Forecast(Unit.KELVIN), days=1)):
+        made = tool(given)
+        assert made.is_async
+        assert (made.name, made.definition.description) == (
+            "Forecast",
+            "Tell the weather of the next days.",
+        )
+        assert await made.bound({"city": "Oslo"})() == "Oslo kelvin 1"
+    assert "days" not in made.definition.input_schema["properties"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (dict, "tool 'dict': "),
+        (int, "tool 'int': "),
+        (lost, "tool 'lost': its type hints cannot be evaluated (NameError: name 'Nowhere'"),
+        (listed, "tool 'listed': "),
+        (functools.partial(lost), "tool 'lost': its type hints"),
+        (functools.partial(print), "tool 'print': parameter *args"),
+        (lambda: None, "a tool's name is '<lambda>'; allowed: 1 to 128 letters, digits"),
+    ],
+)
+def test_what_cannot_be_described_is_refused_with_its_name(given: Any, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(words)):
+        tool(given)
+
+
+@pytest.mark.parametrize("name", ["a b", "", 5, "x" * 129, "größe", b"add"])
+def test_a_name_is_one_that_some_provider_takes(name: Any) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f"a tool's name is {name!r}"[:40])):
+        tool(add, name=name)
+    assert tool(lambda: None, name="a.b:c-d_1").name == "a.b:c-d_1"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"handler": None}, "tool 't': handler is None; allowed: a function"),
+        ({"definition": {"name": "t"}}, "definition is {'name': 't'}; allowed: ToolDef("),
+        (
+            {"definition": ToolDef(name="t", input_schema={"type": "string"})},
+            "tool 't': input_schema is {'type': 'string'}; allowed: a JSON Schema of an object",
+        ),
+        (
+            {"definition": ToolDef(name="t", input_schema={"type": ["array", "null"]})},
+            "allowed: a JSON Schema of an object",
+        ),
+        ({"deadline": "5"}, "Tool.deadline is '5'"),
+        ({"on_interrupt": 5}, "on_interrupt is 5; allowed: cancel"),
+    ],
+)
+def test_an_explicit_tool_is_checked_as_well(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(words)):
+        Tool(**{"definition": ToolDef(name="t"), "handler": add, **wrong})
+    for schema in ({}, {"properties": {}}, {"type": ["object", "null"]}):
+        Tool(definition=ToolDef(name="t", input_schema=schema), handler=add)
+
+
+def test_a_description_is_text() -> None:
+    with pytest.raises(InvalidRequest, match="tool 'add': description is 5; allowed: a string"):
+        tool(add, description=5)  # type: ignore[arg-type]
+
+
+def test_the_arguments_of_a_visible_tool_are_an_object() -> None:
+    def config(schema: Any) -> RealtimeSessionOpenConfig:
+        visible = ToolDef(name="mine", input_schema=schema)
+        return RealtimeSessionOpenConfig(
+            RealtimeTurningMode.PROVIDER_MANAGED, SessionLlmIdentity(model="m"), [visible]
+        )
+
+    with pytest.raises(InvalidRequest, match="tool 'mine': input_schema is"):
+        advertised(config({"type": "string"}), ToolSet(), 30.0)
+    advertised(config({}), ToolSet(), 30.0)
+
+
 def test_a_schema_that_was_sound_once_vouches_for_its_equals_alone() -> None:
     def made(required: Any) -> Tool:
         schema = {"type": "object", "properties": {"a": {}}, "required": required}
@@ -156,8 +297,12 @@ def test_each_tool_has_its_deadline_and_policy() -> None:
     assert (spec.deadline, spec.on_interrupt) == (1.5, InterruptPolicy.FINISH_SILENTLY)
     assert (default.deadline, default.on_interrupt) == (30.0, InterruptPolicy.CANCEL)
     assert spec.handled
-    with pytest.raises(ValueError, match="deadline"):
-        tool(get_weather, deadline=0)
+    for wrong in (0, -1, "5", math.nan, True):
+        words = f"Tool.deadline is {wrong!r}; allowed: a number of seconds, more than 0; or None"
+        with pytest.raises(InvalidRequest, match=re.escape(words)):
+            tool(get_weather, deadline=wrong)
+    with pytest.raises(InvalidRequest, match="on_interrupt is 'ask'; allowed: cancel, finish_sil"):
+        tool(get_weather, on_interrupt="ask")
 
 
 def test_return_values_become_text() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ...model.errors import InvalidConfig
@@ -22,8 +23,20 @@ if TYPE_CHECKING:
     from ...model.open_config import RealtimeSessionOpenConfig
 
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
 def function_tool(tool: ToolDef | ToolDefinition) -> dict[str, JSON]:
-    """A function tool.  A blank description and an empty schema are left out."""
+    """A function tool.  A blank description and an empty schema are left out.
+
+    Raises:
+        InvalidConfig: the provider does not take the name.
+    """
+    if not _NAME.fullmatch(tool.name):
+        raise InvalidConfig(
+            f"a tool is named {tool.name!r}; OpenAI allows: 1 to 64 letters, digits, underscores "
+            "and dashes"
+        )
     wire: dict[str, JSON] = {"type": "function", "name": tool.name}
     if tool.description and tool.description.strip():
         wire["description"] = tool.description
