@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from ..model import checks as check
 from ..model.conversation import Message
 from ..model.delta_run import TranscriptEntry, one_by_one
 from ..model.errors import InvalidRequest
@@ -280,6 +281,10 @@ class OnStoreFailure(StrEnum):
     CONTINUE = "continue"
 
 
+def _on_failure(value: str) -> OnStoreFailure:
+    return check.member(OnStoreFailure, "Conversation.on_failure")(value)
+
+
 @attrs.frozen(kw_only=True)
 class Conversation:
     """Which conversation of a store a session writes: `id`, new or stored; None for a new one.
@@ -288,9 +293,11 @@ class Conversation:
     the provider knows it too.
     """
 
-    store: SessionStore
-    id: str | None = None
-    on_failure: OnStoreFailure = attrs.field(default=OnStoreFailure.CLOSE, converter=OnStoreFailure)
+    store: SessionStore = attrs.field(
+        validator=check.has("open", what="a SessionStore such as SqliteStore(path)")
+    )
+    id: str | None = attrs.field(default=None, validator=check.text)
+    on_failure: OnStoreFailure = attrs.field(default=OnStoreFailure.CLOSE, converter=_on_failure)
 
 
 class SessionStore(Protocol):

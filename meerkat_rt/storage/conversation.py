@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from ..model import checks as check
 from ..model.conversation import AssistantMessage
 from ..model.delta_run import DeltaRun
 from ..model.errors import InvalidRequest
@@ -150,8 +151,9 @@ def checked_session_id(session_id: str) -> str:
     """The id, if it can be the name of a session.
 
     Raises:
-        InvalidRequest: it is blank, or has half of a surrogate pair.
+        InvalidRequest: it is no text or blank, or has half of a surrogate pair.
     """
+    check.expect(session_id, str, "the session id", "a string")
     if not session_id.strip():
         raise InvalidRequest("a session id must not be blank")
     try:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..model import checks as check
 from ..model.errors import InvalidRequest
 from ..model.open_config import RealtimeSessionOpenConfig
 from ..model.turns import LeftOut, newest_turns
+from .conversation import checked_session_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,11 +51,26 @@ async def resume_config(
     A checkpoint; cancelling has no effect.
 
     Raises:
-        InvalidRequest: `budget` is negative.
+        InvalidRequest: `budget` is negative, or no number of tokens, or another argument is not
+            what it should be.
         LlmError: the conversation cannot be read; see `SessionStore.read`.
     """
-    if budget is not None and budget < 0:
-        raise InvalidRequest(f"a budget of {budget} tokens is less than nothing")
+    if isinstance(store, type) or not hasattr(store, "read"):
+        raise InvalidRequest(
+            f"store is {check.shown(store)}; allowed: a SessionStore such as SqliteStore(path)"
+        )
+    checked_session_id(session_id)
+    check.expect(
+        base_config, RealtimeSessionOpenConfig, "base_config", "RealtimeSessionOpenConfig(...)"
+    )
+    if budget is not None and not (check.is_real(budget) and budget >= 0):
+        raise InvalidRequest(
+            f"budget is {check.shown(budget)}; allowed: a number of tokens, 0 or more; or None"
+        )
+    if count is not None and not callable(count):
+        raise InvalidRequest(
+            f"count is {check.shown(count)}; allowed: a function of a message, or None"
+        )
     conversation = await store.read(session_id)
     stored = tuple(entry.message for entry in conversation.messages)
     own = base_config.seed_messages

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 from storage.storage_kit import commit, writing
 from transcript.transcript_kit import done, text, user
@@ -26,11 +29,16 @@ from meerkat_rt.model.conversation import (
     ToolResultsMessage,
     UserMessage,
 )
-from meerkat_rt.model.errors import InvalidRequest
+from meerkat_rt.model.errors import InvalidConfig, InvalidRequest
 from meerkat_rt.model.media import RealtimeTurningMode
 from meerkat_rt.model.open_config import RealtimeSessionOpenConfig
 from meerkat_rt.model.turns import whole_turns
-from meerkat_rt.runtime.ports import StoredConversation, StoredMessage, TranscriptBatch
+from meerkat_rt.runtime.ports import (
+    Conversation,
+    StoredConversation,
+    StoredMessage,
+    TranscriptBatch,
+)
 from meerkat_rt.storage import (
     LeftOut,
     MemoryStore,
@@ -75,9 +83,49 @@ async def test_a_session_that_is_not_there():
         await resume_config(MemoryStore(), "s", BASE)
 
 
-async def test_a_budget_below_nothing():
-    with pytest.raises(InvalidRequest, match="less than nothing"):
-        await resume_config(await store_of(), "s", BASE, budget=-1)
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"budget": -1}, "budget is -1; allowed: a number of tokens, 0 or more; or None"),
+        ({"budget": "1000"}, "budget is '1000'; allowed: a number of tokens"),
+        ({"budget": math.nan}, "budget is nan; allowed"),
+        ({"budget": True}, "budget is True; allowed"),
+        ({"count": 5}, "count is 5; allowed: a function of a message"),
+        ({"store": None}, "store is None; allowed: a SessionStore such as SqliteStore(path)"),
+        ({"store": MemoryStore}, "store is the class MemoryStore; allowed"),
+        ({"session_id": None}, "the session id is None; allowed: a string"),
+        ({"session_id": 5}, "the session id is 5; allowed: a string"),
+        ({"session_id": " "}, "must not be blank"),
+        ({"base_config": None}, "base_config is None; allowed: RealtimeSessionOpenConfig(...)"),
+    ],
+)
+async def test_what_cannot_be_resumed_from_is_refused_by_its_name(wrong, words):
+    given = {"store": await store_of(), "session_id": "s", "base_config": BASE, **wrong}
+    with pytest.raises(InvalidRequest, match=re.escape(words)):
+        await resume_config(**given)
+    assert (await resume_config(await store_of(), "s", BASE, budget=math.inf)).tokens == 0
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), SqliteStore("never_made.db")])
+async def test_a_store_takes_text_alone_as_an_id(store):
+    for session_id in (None, 5, b"s"):
+        with pytest.raises(InvalidRequest, match=r"the session id is .*; allowed: a string"):
+            await store.read(session_id)
+
+
+def test_the_conversation_of_a_session_is_checked_where_it_is_named():
+    store = MemoryStore()
+    for field, wrong, allowed in [
+        ("id", 5, "a string"),
+        ("store", "talk.db", "a SessionStore such as SqliteStore(path)"),
+        ("store", MemoryStore, "a SessionStore"),
+        ("on_failure", "wait", "close, continue"),
+    ]:
+        words = rf"Conversation\.{field} is .*; allowed: {re.escape(allowed)}"
+        with pytest.raises(InvalidConfig, match=words):
+            Conversation(**{"store": store, field: wrong})
+    assert Conversation(store=store).id is None
+    assert Conversation(store=store, id="s", on_failure="continue").id == "s"
 
 
 # ---------------------------------------------------------------- what is remembered

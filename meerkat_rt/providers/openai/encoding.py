@@ -6,17 +6,19 @@ where it can; audio has none, for nothing acknowledges it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pybase64
 
+from ...model.checks import expect, shown
 from ...model.errors import InvalidRequest, RequestTooLarge
 from ...model.media import ResponseModality
 from ...turn import ports
+from ...turn.ports import ResponseOptions
 from .checks import MAX_OUTPUT_TOKENS
 from .seeding import items_of
-from .tools_json import choice_by_name
+from .tools_json import TOOL_NAME, choice_by_name
 from .wire_json import to_json
 
 if TYPE_CHECKING:
@@ -133,8 +135,40 @@ def _raw(command: ports.SendRaw) -> list[bytes]:
 # ---------------------------------------------------------------- response.create
 
 
+_KINDS: Mapping[str, tuple[type, str]] = {
+    "instructions": (str, "a string"),
+    "tool_choice": (str, "auto, none, required, or the name of a tool"),
+    "metadata": (Mapping, "a mapping of text to text"),
+    "extra": (Mapping, "a mapping of text to JSON"),
+}
+
+
+def _check_kinds(options: ResponseOptions) -> None:
+    if options == _DEFAULTS:
+        return
+    for name, (kind, allowed) in _KINDS.items():
+        value = getattr(options, name)
+        if value is not None:
+            expect(value, kind, name, allowed)
+    choice = options.tool_choice
+    if choice is not None and not TOOL_NAME.fullmatch(choice):
+        allowed = _KINDS["tool_choice"][1]
+        raise InvalidRequest(f"tool_choice is {shown(choice)}; allowed: {allowed}")
+    for name, what in (("tools", "tools"), ("input", "items")):
+        given: Any = getattr(options, name)
+        if given is not None and not (
+            isinstance(given, Sequence) and all(isinstance(each, Mapping) for each in given)
+        ):
+            allowed = f"a list of {what}, as the provider's JSON objects"
+            raise InvalidRequest(f"{name} is {shown(given)}; allowed: {allowed}")
+
+
+_DEFAULTS = ResponseOptions()
+
+
 def _create_response(command: ports.CreateResponse, settings: Settings) -> list[bytes]:
     options = command.options
+    _check_kinds(options)
     response: dict[str, JSON] = {
         "conversation": "auto" if options.in_conversation else "none",
         **_modality(options.modality or settings.modality, settings),
@@ -146,10 +180,12 @@ def _create_response(command: ports.CreateResponse, settings: Settings) -> list[
         response["tools"] = [dict(tool) for tool in options.tools]
     if options.tool_choice is not None:
         response["tool_choice"] = choice_by_name(options.tool_choice)
-    if (tokens := options.max_output_tokens) is not None:
-        if not 1 <= tokens <= MAX_OUTPUT_TOKENS:
+    tokens: Any = options.max_output_tokens
+    if tokens is not None:
+        whole = isinstance(tokens, int) and not isinstance(tokens, bool)
+        if not whole or not 1 <= tokens <= MAX_OUTPUT_TOKENS:
             raise InvalidRequest(
-                f"max_output_tokens is {tokens}; allowed: 1 to {MAX_OUTPUT_TOKENS}"
+                f"max_output_tokens is {shown(tokens)}; allowed: 1 to {MAX_OUTPUT_TOKENS}"
             )
         response["max_output_tokens"] = tokens
     if options.input is not None:
@@ -171,7 +207,7 @@ def _modality(modality: ResponseModality | None, settings: Settings) -> dict[str
     return fields
 
 
-def _metadata(given: Mapping[str, str] | None, ref: str) -> dict[str, str]:
+def _metadata(given: Mapping[Any, Any] | None, ref: str) -> dict[str, str]:
     given = given or {}
     if REQUEST_KEY in given:
         raise InvalidRequest(f"the metadata key {REQUEST_KEY!r} is this runtime's own")
@@ -181,8 +217,8 @@ def _metadata(given: Mapping[str, str] | None, ref: str) -> dict[str, str]:
             f"one of the provider's {MAX_METADATA_PAIRS} is this runtime's own"
         )
     for key, value in given.items():
-        if not isinstance(value, str):
-            raise InvalidRequest(f"metadata maps text to text; {key!r} is {value!r}")
+        if not isinstance(value, str) or not isinstance(key, str):
+            raise InvalidRequest(f"metadata maps text to text; {shown(key)} is {shown(value)}")
         if len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE:
             raise InvalidRequest(
                 f"the metadata pair {key[:MAX_METADATA_KEY]!r} is too long; allowed: "

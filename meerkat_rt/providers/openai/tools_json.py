@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...model.open_config import RealtimeSessionOpenConfig
 
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def function_tool(tool: ToolDef | ToolDefinition) -> dict[str, JSON]:
@@ -32,7 +32,7 @@ def function_tool(tool: ToolDef | ToolDefinition) -> dict[str, JSON]:
     Raises:
         InvalidConfig: the provider does not take the name.
     """
-    if not _NAME.fullmatch(tool.name):
+    if not TOOL_NAME.fullmatch(tool.name):
         raise InvalidConfig(
             f"a tool is named {tool.name!r}; OpenAI allows: 1 to 64 letters, digits, underscores "
             "and dashes"

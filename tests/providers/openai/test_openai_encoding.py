@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import pytest
 from openai_dialect_kit import EXPLICIT, dialect, frame, sent
 from support.openai_oracle import models
 
+from meerkat_rt.model.checks import shown
 from meerkat_rt.model.conversation import (
     AssistantMessage,
     AssistantText,
@@ -68,6 +70,8 @@ def test_more_than_15_mib_of_audio_in_a_raw_event_is_refused():
         ({"k": "v" * 513}, "512 in a value"),
         ({"k": 1}, "text to text"),
         ({"meerkat_request": "mine"}, "own"),
+        ({5: "x"}, "text to text; 5 is 'x'"),
+        ("x", "metadata is 'x'; allowed: a mapping"),
     ],
 )
 def test_metadata_beyond_the_limits_is_refused(metadata, words):
@@ -75,10 +79,30 @@ def test_metadata_beyond_the_limits_is_refused(metadata, words):
         response(ResponseOptions(metadata=metadata))
 
 
-@pytest.mark.parametrize("tokens", [0, -1, 4097])
+@pytest.mark.parametrize("tokens", [0, -1, 4097, "5", 1.5, True])
 def test_an_impossible_token_cap_is_refused(tokens):
     with pytest.raises(InvalidRequest, match="1 to 4096"):
         response(ResponseOptions(max_output_tokens=tokens))
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "allowed"),
+    [
+        ("input", "hello", "a list of items, as the provider's JSON objects"),
+        ("input", ["hello"], "a list of items"),
+        ("input", {"type": "message"}, "a list of items"),
+        ("tools", [print], "a list of tools"),
+        ("instructions", 5, "a string"),
+        ("tool_choice", {"type": "function"}, "auto, none, required, or the name of a tool"),
+        ("tool_choice", "", "auto, none, required, or the name of a tool"),
+        ("tool_choice", "any tool", "auto, none, required, or the name of a tool"),
+        ("extra", ["x"], "a mapping of text to JSON"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_by_name(option, wrong, allowed):
+    words = re.escape(f"{option} is {shown(wrong)}; allowed: {allowed}")
+    with pytest.raises(InvalidRequest, match=words):
+        response(ResponseOptions(**{option: wrong}))
 
 
 @pytest.mark.parametrize(
