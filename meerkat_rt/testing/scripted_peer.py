@@ -342,7 +342,9 @@ async def played(
     A script that fails ends the block and raises here.  When the block ends by itself, the script
     has a few seconds to end too.  `client_may_leave` (a flag, or a function asked at that moment)
     says that a client which closes or drops the connection in the middle of the script is no
-    failure: for a sweep, pass `trial.was_injected`.
+    failure.  For a sweep pass a function, `trial.was_injected`: once it says so, a frame that does
+    not fit is none either, for a client that gives up may well say that (`response.cancel`).  Then
+    the script ends there, and the peer lingers.
 
     Raises:
         ScriptError: the client did not play its part, or the script was not played to its end.
@@ -361,6 +363,11 @@ async def played(
         except ClientGone:
             if not may_leave():
                 raise
+        except ScriptError:
+            if not (callable(client_may_leave) and client_may_leave()):
+                raise
+            with contextlib.suppress(ClientGone):
+                await peer.linger()
         finally:
             done.set()
 

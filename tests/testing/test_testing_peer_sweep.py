@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import trio
 from wire_client import connected
@@ -75,6 +77,30 @@ def test_a_peer_that_excuses_nothing_fails_when_the_client_is_cancelled():
         for violation in escaped
     )
     assert issubclass(ScriptUnfinished, AssertionError)
+
+
+def test_what_a_client_says_as_it_gives_up_is_no_failure_of_the_sweep():
+    async def give_up(wire):
+        async with connected(wire) as client:
+            await client.send({"type": "session.update", "session": {"type": "realtime"}})
+            try:
+                await trio.sleep(1)
+                await client.send({"type": "response.create"})
+                while (await client.next())["type"] != "rate_limits.updated":
+                    pass
+            except trio.Cancelled:
+                with trio.CancelScope(shield=True), contextlib.suppress(TransportClosed):
+                    await client.send({"type": "response.cancel"})
+                raise
+
+    async def scenario(trial):
+        wire = trial.wire()
+        async with openai_peer(wire.server, script, client_may_leave=trial.was_injected):
+            with trial.region():
+                await give_up(wire)
+
+    report = cancel_everywhere(scenario, repeat=1)
+    assert report.points > 20
 
 
 def test_a_script_that_is_out_of_step_is_found_before_anything_is_injected():
