@@ -25,6 +25,8 @@ from .faults import FAULTS as FAULTS
 from .faults import Faults as Faults
 from .gemini_peer import GeminiPeer as GeminiPeer
 from .gemini_peer import gemini_peer as gemini_peer
+from .on_wires import gemini_on as gemini_on
+from .on_wires import openai_on as openai_on
 from .openai_peer import OpenAIPeer as OpenAIPeer
 from .openai_peer import openai_peer as openai_peer
 from .openai_response import MessageInPlay as MessageInPlay

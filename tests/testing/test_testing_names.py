@@ -13,6 +13,7 @@ MODULES = {
         "everywhere",
         "faults",
         "long_call",
+        "on_wires",
         "openai_frames",
         "openai_response",
     ),
@@ -56,7 +57,7 @@ def test_the_names_are_these():
         *("ScriptTimeout", "ScriptUnfinished", "ScriptedPeer", "StallWatch", "Trial"),
         *("UnsupportedTrio", "WebSocketPeer", "Wire", "WireStream", "assert_quiescent"),
         *("cancel_everywhere", "explore", "explore_nearby", "gemini_peer", "make_wire"),
-        *("openai_peer",),
+        *("gemini_on", "openai_on", "openai_peer"),
         *("own_order", "played", "quiescence_baseline", "quiescent_after", "replay"),
         *("selfcheck", "virtual_clock"),
     }
