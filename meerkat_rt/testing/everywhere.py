@@ -162,6 +162,7 @@ def cancel_everywhere(
     max_steps: int = 50_000,
     check: bool = True,
     spare: Sequence[str] = (),
+    spare_runtime: bool = True,
     name: str | None = None,
     progress: Callable[[int, int], object] | None = None,
     surveyed: Survey | None = None,
@@ -173,7 +174,10 @@ def cancel_everywhere(
     scenario registered with `Trial.action` or `Trial.cancellable`; ``cancel(NAME)``, which cancels
     the task of that name alone; ``raise(NAME)``, which raises an exception where that task stands
     (`Trial.error` makes it).  A NAME may be a pattern: ``cancel(*)`` is each task that the region's
-    code spawned, but for those whose names fit a pattern in `spare`.  After each run:
+    code spawned, but for those whose names fit a pattern in `spare`.  Nor does ``*`` mean a task
+    that a session of this runtime's spawned for itself: no program can cancel the receiver alone.
+    One that is named is struck (``cancel(tool look_up)``), and with `spare_runtime=False` all are.
+    After each run:
 
     - no task spawned by the region's code is alive when the region has ended, whoever's nursery it
       is in;
@@ -234,7 +238,9 @@ def cancel_everywhere(
         if survey.violations:
             report.broken.append(Failure.of(base, survey.violations))
         else:
-            sweeper.sweep(base, expanded(actions, base.eligible, spare), sample, pairs, progress)
+            spared = base.runtimes if spare_runtime else ()
+            chosen = expanded(actions, base.eligible, spare, spared)
+            sweeper.sweep(base, chosen, sample, pairs, progress)
     if check and report.failures:
         raise CancellationFailed(report)
     return report
@@ -325,6 +331,8 @@ class _Sweeper:
                 survey=True,
             )
             second = chooser.choice(actions)
+            if second in after_first.runtimes - base.runtimes:
+                continue  # its task did not come, and one of this runtime's has the same name
             later = [each for each in after_first.eligible.get(second, ()) if each > point]
             if not later:
                 continue

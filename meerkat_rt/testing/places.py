@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _KIT_DIR = str(Path(__file__).parent) + "/"
+_RUNTIME_DIR = str(Path(__file__).parents[1]) + "/"
 _STDLIB_DIRS = tuple(
     {sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib")},
 )
@@ -114,6 +115,16 @@ def caller() -> str:
             return f"{shown(path)}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"
+
+
+def is_called_by_the_runtime() -> bool:
+    """Whether what calls into Trio just now, innermost, is code of this package's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_trio(frame.f_code.co_filename):
+        frame = frame.f_back  # an instrument
+    while frame is not None and is_trio(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_RUNTIME_DIR)
 
 
 def all_tasks() -> Iterator[trio.lowlevel.Task]:

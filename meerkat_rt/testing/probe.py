@@ -24,7 +24,7 @@ from .targets import CANCEL_TASK, RAISE_IN_TASK, Target, name_of
 from .trial import CANCEL, REASON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from .scheduler import Schedule
     from .trial import Trial
@@ -97,6 +97,7 @@ class Probe(trio.abc.Instrument):
         self.steps = 0
         # For each action, the points at which it can be fired; filled in by a survey only.
         self.eligible: dict[str, list[int]] = {}
+        self._on_the_runtime: dict[str, list[int]] = {}  # the same of those on its own tasks
         self._stages: dict[str, object] = {}  # of the actions that have any, at the last point
         self.places: list[Place] = []
         self.ending_at: float | None = None  # virtual time of the first action that ends the region
@@ -123,6 +124,7 @@ class Probe(trio.abc.Instrument):
         targets = (Target.of(action) for _, action in inject)
         self._wanted = {target.name for target in targets if target is not None}
         self._scopes: dict[trio.lowlevel.Task, trio.CancelScope] = {}
+        self._runtimes: set[trio.lowlevel.Task] = set()  # that code of this runtime's spawned
         self._before_steps = _BeforeSteps(self._before_step)
         self._batch: list[trio.lowlevel.Task] = []
         self._to_run = 0  # of its tasks
@@ -178,24 +180,40 @@ class Probe(trio.abc.Instrument):
                     points.pop()
                 self._stages[name] = stage
             points.append(self.points)
-        for name in self._targeted() if self._only is None else ():
-            self.eligible.setdefault(name, []).append(self.points)
+        for name, noted in self._targeted().items() if self._only is None else ():
+            noted.setdefault(name, []).append(self.points)
 
-    def _targeted(self) -> Iterable[str]:
-        """The actions on single tasks that are possible now."""
-        found: dict[str, None] = {}
+    def _targeted(self) -> dict[str, dict[str, list[int]]]:
+        """The actions on single tasks that are possible now, and where to note them."""
+        found: dict[str, dict[str, list[int]]] = {}
         for task in self._others():
             cancel, raises = _actions_on(name_of(task))
             if cancel in found:
                 continue  # of several the oldest is meant
-            found[cancel] = None
+            noted = self._on_the_runtime if task in self._runtimes else self.eligible
+            found[cancel] = noted
             if can_raise_in(task):
-                found[raises] = None
+                found[raises] = noted
         return found
 
-    def _others(self) -> Iterator[trio.lowlevel.Task]:
-        """The tasks of the region, but for the one that entered it; the oldest first."""
-        return (task for task, spawned_at in self.trial.region_tasks.items() if spawned_at)
+    def _others(self) -> Iterable[trio.lowlevel.Task]:
+        """The tasks of the region, but for the one that entered it; the oldest first.
+
+        Those of the program come before those of this runtime.
+        """
+        others = [task for task, spawned_at in self.trial.region_tasks.items() if spawned_at]
+        if self._runtimes:
+            others.sort(key=self._runtimes.__contains__)
+        return others
+
+    @property
+    def runtimes(self) -> frozenset[str]:
+        """The actions that only a task of this runtime's has been there for."""
+        return frozenset(self._on_the_runtime.keys() - self.eligible.keys())
+
+    def all_eligible(self) -> dict[str, list[int]]:
+        """`eligible`, with the actions on this runtime's own tasks."""
+        return self._on_the_runtime | self.eligible
 
     def _fire(self, beside: str, task: trio.lowlevel.Task) -> None:
         """Do what is to be done at this point, and count the point."""
@@ -252,6 +270,8 @@ class Probe(trio.abc.Instrument):
         with contextlib.suppress(RuntimeError):  # spawned by nobody: a callback of the run loop
             if trio.lowlevel.current_task() in self.trial.region_tasks:
                 self.trial.region_tasks[task] = places.caller()
+                if places.is_called_by_the_runtime():
+                    self._runtimes.add(task)
                 if name_of(task) in self._wanted:
                     scope = self._scopes[task] = trio.CancelScope()
                     run_in_scope(task, scope)
@@ -260,6 +280,7 @@ class Probe(trio.abc.Instrument):
         """Forget the task."""
         self.trace.append(f"exit {self._labels[task]}")
         self.trial.region_tasks.pop(task, None)
+        self._runtimes.discard(task)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """Note the step, and count the point after it."""

@@ -66,6 +66,7 @@ class RunResult:
     points: int
     steps: int
     eligible: dict[str, list[int]] = attrs.field(repr=False)
+    runtimes: frozenset[str] = attrs.field(repr=False)  # of these, those on its own tasks alone
     batches: tuple[int, ...] = attrs.field(repr=False)  # sizes, of those of two tasks or more
     orders: dict[int, tuple[int, ...]] = attrs.field(repr=False)  # the departures from FIFO
     unwind: float | None  # virtual seconds from the first ending action to the region's end
@@ -147,7 +148,8 @@ def run_once(
         log=tuple(trial.log),
         points=probe.points,
         steps=probe.steps,
-        eligible=probe.eligible,
+        eligible=probe.all_eligible(),
+        runtimes=probe.runtimes,
         batches=tuple(schedule.sizes),
         orders=schedule.taken,
         unwind=unwind,

@@ -1,8 +1,9 @@
 """Actions on one task of a program: ``cancel(receiver)``, ``raise(receiver)``.
 
 They need not be registered: every task that the region's code spawns can be chosen, by the last
-part of its name.  Of several with one name the oldest is meant.  In what is given to a sweep, the
-name may be a pattern: ``cancel(*)`` is each task in turn, ``raise(tool *)`` each tool's.
+part of its name.  Of several with one name the oldest is meant, and the program's own before this
+runtime's.  In what is given to a sweep, the name may be a pattern: ``cancel(*)`` is each task in
+turn, ``raise(worker *)`` each worker.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import attrs
 from . import places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import trio
 
@@ -60,11 +61,15 @@ def _in_recipes(name: str) -> str:
 
 
 def expanded(
-    actions: Sequence[str], known: Iterable[str], spare: Sequence[str] = ()
+    actions: Sequence[str],
+    known: Iterable[str],
+    spare: Sequence[str] = (),
+    unless_named: Collection[str] = (),
 ) -> tuple[str, ...]:
     """The actions with each pattern replaced by what fits it, in the order of `known`.
 
-    What fits one of the patterns in `spare` is left out.
+    What fits one of the patterns in `spare` is left out, and from a bare ``*`` those of the actions
+    `unless_named`.
     """
     known, found = list(known), dict[str, None]()
     for action in actions:
@@ -75,6 +80,8 @@ def expanded(
         for each in known:
             other = Target.of(each)
             if other is None or other.verb != target.verb:
+                continue
+            if target.name == "*" and each in unless_named:
                 continue
             if fnmatchcase(other.name, target.name) and not any(
                 fnmatchcase(other.name, pattern) for pattern in spare

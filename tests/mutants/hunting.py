@@ -214,6 +214,7 @@ def _first_failure(job: Job) -> Failure | None:
         repeat=1,
         # In `Nursery.start`, where these wait for a connection, no exception arises by itself.
         spare=(*case.spare, "supervisor", "continuity") if job.actions == (RAISED,) else case.spare,
+        spare_runtime=case.spare_runtime,
         check=False,
         **checks,  # type: ignore[arg-type]
     )

@@ -82,7 +82,13 @@ def test_every_task_struck_alone_at_any_step_leaves_nothing_and_no_silence(
 ) -> None:
     case = SCENARIOS[name]
     report = cancel_everywhere(
-        case.on(), actions=[action], sample=12, repeat=1, verify=case.verify, max_unwind=case.unwind
+        case.on(),
+        actions=[action],
+        sample=12,
+        repeat=1,
+        verify=case.verify,
+        max_unwind=case.unwind,
+        spare_runtime=False,
     )
     struck = {sweep.action.partition("(")[2][:-1] for sweep in report.sweeps}
     assert set(WORKERS) | {"supervisor", "close when cancelled"} <= struck

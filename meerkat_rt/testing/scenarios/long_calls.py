@@ -47,6 +47,7 @@ def _register(provider: str) -> None:
         verify=verify,
         unwind=0.0,
         blows=("reset",),
+        spare_runtime=False,
         spare=("*",),  # its reader takes no other end of a session than its own
         long=True,
     )

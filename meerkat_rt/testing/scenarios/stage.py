@@ -184,6 +184,7 @@ def scenario(
             unwind=unwind,
             faults=tuple(FAULTS),
             spare=spare,
+            spare_runtime=False,  # it is what is tested
             variant=variant,
             # Of those that end by an error some never open, and there is nothing to interrupt.
             blows=("reset",) if ends else ("reset", "interrupt"),

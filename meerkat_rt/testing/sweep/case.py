@@ -25,11 +25,12 @@ class Case:
     that has neither is wrapped by `Case.of`.  `unwind`: virtual seconds within which it must have
     ended after a cancellation.  `blows`: the actions that it registers, besides "cancel", and
     `faults` are more of them, of the network's.  `spare`: patterns of the names of tasks that are
-    not struck alone.  `long`: a run takes so much time that only `--all` sweeps every point, and
-    the other levels take a few.  `variant`: it differs in a parameter from another one, which at
-    the standard level stands for it on most wires and in the orders nearest to FIFO; points and
-    random orders are its own.  `allowed`: exceptions that it may end with.  `verify`: its own
-    invariants.
+    not struck alone, as those are not that a session spawns for itself, unless `spare_runtime` is
+    false; one that is named among the `blows` is (``cancel(tool look_up)``).  `long`: a run takes
+    so much time that only `--all` sweeps every point, and the other levels take a few.  `variant`:
+    it differs in a parameter from another one, which at the standard level stands for it on most
+    wires and in the orders nearest to FIFO; points and random orders are its own.  `allowed`:
+    exceptions that it may end with.  `verify`: its own invariants.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     blows: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+    spare_runtime: bool = True
     long: bool = False
     variant: bool = False
     allowed: tuple[type[BaseException], ...] = ()

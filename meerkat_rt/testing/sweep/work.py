@@ -65,6 +65,7 @@ def _swept(job: Job) -> Outcome:
         allowed=case.allowed,
         verify=case.verify,
         spare=case.spare,
+        spare_runtime=case.spare_runtime,
         check=False,
         surveyed=_surveys.get(what),
     )
