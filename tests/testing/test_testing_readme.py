@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -22,7 +25,8 @@ from meerkat_rt.testing import (
 from meerkat_rt.testing.plugin import Deadlock
 
 GUIDE = Path(meerkat_rt.testing.__file__).with_name("README.md").read_text(encoding="utf-8")
-BROKEN, TEST, MENDED, SCRIPT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+BROKEN, TEST, MENDED, APP, SWEPT, SCRIPT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+(SETTINGS,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
 
 FOUND, STALLED = re.findall(r"```text\n(.*?)```", GUIDE, re.DOTALL)
 
@@ -72,6 +76,26 @@ def test_a_wait_for_a_thread_is_told_as_the_guide_shows():
         door.set()
     names = re.compile(r"[\w.<>/]*(test_a_lookup)|\S+\.py:\d+")
     assert [names.sub(r"\1", text).strip() for text in told] == [names.sub(r"\1", STALLED).strip()]
+
+
+def test_an_application_is_tested_as_the_guide_says_by_pytest_and_by_the_command(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(SETTINGS, encoding="utf-8")
+    (tmp_path / "test_asking.py").write_text(f"{APP}\n{SWEPT}", encoding="utf-8")
+    for command, counted in [
+        (["pytest", "-q", "-W", "error", "-p", "no:cacheprovider"], "2 passed"),
+        (["meerkat_rt.testing.sweep", "test_asking:SCENARIOS", "--quick"], " 0 failures"),
+    ]:
+        result = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert counted in result.stdout.splitlines()[-1]
 
 
 async def test_the_script_of_the_guide_plays(autojump_clock):
