@@ -13,7 +13,6 @@ from .clock import StallWatch as StallWatch
 from .clock import virtual_clock as virtual_clock
 from .everywhere import ActionSweep as ActionSweep
 from .everywhere import CancellationFailed as CancellationFailed
-from .everywhere import Failure as Failure
 from .everywhere import Report as Report
 from .everywhere import cancel_everywhere as cancel_everywhere
 from .everywhere import replay as replay
@@ -21,6 +20,7 @@ from .explore import Exploration as Exploration
 from .explore import ExplorationFailed as ExplorationFailed
 from .explore import explore as explore
 from .explore import explore_nearby as explore_nearby
+from .failures import Failure as Failure
 from .faults import FAULTS as FAULTS
 from .faults import Faults as Faults
 from .gemini_peer import GeminiPeer as GeminiPeer

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from .clock import THREAD_PATIENCE
+from .failures import SHOWN, Failure, told
 from .recipe import Recipe
 from .run import Checks, RunResult, many_runs, run_once
 from .shrinking import smallest
@@ -22,35 +23,6 @@ if TYPE_CHECKING:
 
     from .scheduler import Orders
     from .trial import Scenario, Verify
-
-_SHOWN_FAILURES = 8
-
-
-@attrs.frozen(kw_only=True)
-class Failure:
-    """A run that went wrong: what was wrong, where the action landed, how to do it again."""
-
-    recipe: Recipe
-    violations: tuple[str, ...]
-    landed: str
-    awaiting: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, result: RunResult, violations: Iterable[str] | None = None) -> Failure:
-        """The failure that a run was; `violations` in place of the run's own."""
-        return cls(
-            recipe=result.recipe,
-            violations=result.violations if violations is None else tuple(violations),
-            landed="; then ".join(map(str, result.places)) or "nothing injected",
-            awaiting=result.places[0].awaiting if result.places else (),
-        )
-
-    def __str__(self) -> str:
-        parts = [self.landed]
-        parts += [f"    {violation}" for violation in self.violations]
-        parts += [f"    awaiting: {line}" for line in self.awaiting]
-        parts.append(f"    replay(scenario, {str(self.recipe)!r})")
-        return "\n".join(parts)
 
 
 @attrs.define(kw_only=True)
@@ -123,7 +95,8 @@ class Report:
     def line(self) -> str:
         """The whole report on one line."""
         if self.broken:
-            return f"{self.scenario}: FAILS with nothing injected: {self.broken[0].violations[0]}"
+            first = self.broken[0].violations[0].partition("\n")[0]
+            return f"{self.scenario}: FAILS with nothing injected: {first}"
         return f"{self.scenario}: " + "; ".join(sweep.line() for sweep in self.sweeps)
 
     def __str__(self) -> str:
@@ -131,10 +104,7 @@ class Report:
         if not failures:
             return self.line()
         kinds = ", ".join(f"{kind} x{count}" for kind, count in self.kinds().most_common())
-        parts = [self.line(), kinds, *map(str, failures[:_SHOWN_FAILURES])]
-        if len(failures) > _SHOWN_FAILURES:
-            parts.append(f"... and {len(failures) - _SHOWN_FAILURES} more")
-        return "\n".join(parts)
+        return "\n".join([self.line(), kinds, *told(failures)])
 
 
 class CancellationFailed(AssertionError):
@@ -216,6 +186,7 @@ def cancel_everywhere(
         HarnessError: an action raised.
         UnsupportedTrio: this Trio lacks a hook that the kit stands on.
     """
+    __tracebackhide__ = True
     if trio.lowlevel.in_trio_run():
         raise RuntimeError(
             "cancel_everywhere runs Trio loops of its own: call it from a plain function"
@@ -357,7 +328,7 @@ class _Sweeper:
         if not violations:
             return
         shrinkable = len(result.recipe.inject) > 1 or bool(result.orders)
-        if shrinkable and result.violations and self._shrunk < _SHOWN_FAILURES:
+        if shrinkable and result.violations and self._shrunk < SHOWN:
             self._shrunk += 1
             result = smallest(result, lambda recipe: run_once(self._scenario, recipe, self._checks))
             violations = result.violations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from .everywhere import Failure
+from .failures import Failure, told
 from .recipe import Recipe
 from .run import Checks, RunResult, many_runs, run_once
 from .shrinking import smallest
@@ -43,7 +43,7 @@ class Exploration:
     def __str__(self) -> str:
         verdict = f"{len(self.failures)} FAILED" if self.failures else "ok"
         line = f"{self.scenario}: {self.runs} runs, {self.schedules} schedules, {verdict}"
-        return "\n".join([line, *map(str, self.failures)])
+        return "\n".join([line, *told(self.failures)])
 
 
 class ExplorationFailed(AssertionError):
@@ -77,6 +77,7 @@ def explore(
         ExplorationFailed: something was wrong; with `check=False` it is only reported.
         HarnessError, UnsupportedTrio: as `cancel_everywhere`.
     """
+    __tracebackhide__ = True
     explorer = _Explorer(
         scenario, Checks(max_unwind=max_unwind, allowed=allowed, verify=verify), name, stop_after
     )
@@ -118,6 +119,7 @@ def explore_nearby(
         ExplorationFailed: something was wrong; with `check=False` it is only reported.
         HarnessError, UnsupportedTrio: as `cancel_everywhere`.
     """
+    __tracebackhide__ = True
     explorer = _Explorer(
         scenario, Checks(max_unwind=max_unwind, allowed=allowed, verify=verify), name, stop_after
     )
@@ -192,6 +194,7 @@ class _Explorer:
         self.result.failures.append(Failure.of(smallest(result, self.run)))
 
     def finish(self, check: bool) -> Exploration:
+        __tracebackhide__ = True
         if check and self.result.failures:
             raise ExplorationFailed(self.result)
         return self.result

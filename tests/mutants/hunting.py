@@ -17,7 +17,7 @@ from .mistakes import MUTANTS
 from .planting import plant
 
 if TYPE_CHECKING:
-    from meerkat_rt.testing.everywhere import Failure
+    from meerkat_rt.testing.failures import Failure
     from meerkat_rt.testing.sweep.case import Case
     from meerkat_rt.testing.sweep.plan import Job
 
@@ -181,7 +181,7 @@ def _jobs() -> Iterator[tuple[str, Job]]:
 
 def _checked(job: Job) -> Failure | None:
     """Run it once, with nothing injected."""
-    from meerkat_rt.testing.everywhere import Failure
+    from meerkat_rt.testing.failures import Failure
     from meerkat_rt.testing.run import Checks, run_once
     from meerkat_rt.testing.scenarios import SCENARIOS
 

@@ -11,6 +11,7 @@ MODULES = {
         "clock",
         "descriptors",
         "everywhere",
+        "failures",
         "faults",
         "long_call",
         "on_wires",

@@ -27,6 +27,7 @@ from meerkat_rt.testing.plugin import Deadlock
 GUIDE = Path(meerkat_rt.testing.__file__).with_name("README.md").read_text(encoding="utf-8")
 BROKEN, TEST, MENDED, APP, SWEPT, SCRIPT = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 (SETTINGS,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+SWEEP = ["meerkat_rt.testing.sweep", "--quick", "--processes", "1"]
 
 FOUND, STALLED = re.findall(r"```text\n(.*?)```", GUIDE, re.DOTALL)
 
@@ -47,6 +48,7 @@ def test_the_ten_lines_find_the_mistake():
     # The figures of the guide are those of the run, but for the time that it took.
     assert re.sub(r"[\d.]+ ms", "_", first) == re.sub(r"[\d.]+ ms", "_", report[0])
     assert second == report[1]
+    assert FOUND.splitlines()[-2:] == report[-2:]
 
 
 def test_the_mended_program_passes_it():
@@ -83,7 +85,7 @@ def test_an_application_is_tested_as_the_guide_says_by_pytest_and_by_the_command
     (tmp_path / "test_asking.py").write_text(f"{APP}\n{SWEPT}", encoding="utf-8")
     for command, counted in [
         (["pytest", "-q", "-W", "error", "-p", "no:cacheprovider"], "2 passed"),
-        (["meerkat_rt.testing.sweep", "test_asking:SCENARIOS", "--quick"], " 0 failures"),
+        ([*SWEEP, "test_asking:SCENARIOS"], " 0 failures"),
     ]:
         result = subprocess.run(
             [sys.executable, "-m", *command],

@@ -61,6 +61,7 @@ def test_an_unsound_one_fails_and_its_own_command_replays_the_failure() -> None:
     assert result.exit_code == 1
     assert "slow unwind: 5 s of virtual time" in result.output
     assert not result.output.splitlines()[-1].startswith("2 scenarios, 0")
+    assert "    and 3 more points: " in result.output  # they are alike
     line = next(line for line in result.output.splitlines() if "--replay" in line)
     again = command(*shlex.split(line.strip())[3:])
     assert again.exit_code == 1

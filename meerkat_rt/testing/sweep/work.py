@@ -11,14 +11,16 @@ import attrs
 
 from ..everywhere import cancel_everywhere
 from ..explore import explore, explore_nearby
+from ..failures import grouped, in_short
 from .plan import Job
 from .sources import OURS, cases_of
 
 if TYPE_CHECKING:
-    from ..everywhere import Failure, Survey
+    from ..everywhere import Survey
+    from ..failures import Failure
 
 COMMAND = "python -m meerkat_rt.testing.sweep"
-_ENOUGH = 3  # failures of one job that are worth telling
+_ENOUGH = 3  # failures of one job that are worth telling, those that are alike being one
 _REMEMBERED = 8  # surveys
 
 _surveys: dict[tuple[str, ...], Survey] = {}
@@ -129,8 +131,8 @@ def _nearby(job: Job) -> Outcome:
 
 def _told(job: Job, scenario: str, failures: list[Failure]) -> tuple[str, ...]:
     return tuple(
-        f"{scenario}: {failure}\n    {replay_command(job, str(failure.recipe))}"
-        for failure in failures[:_ENOUGH]
+        f"{scenario}: {in_short(alike)}\n    {replay_command(job, str(alike[0].recipe))}"
+        for alike in grouped(failures)[:_ENOUGH]
     )
 
 
