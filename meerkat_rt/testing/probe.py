@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from .scheduler import Schedule
     from .trial import Trial
+
+
+_LATEST = 1000  # entries of the trace; who is in them is what keeps a run from ending
 
 
 @functools.cache
@@ -287,7 +291,7 @@ class Probe(trio.abc.Instrument):
         self.trace.append(self._labels[task])
         self.steps += 1
         if self.steps >= self._max_steps:
-            self._schedule.stop(f"livelock: {self.steps} steps; {self._where_all_are()}")
+            self._schedule.stop(f"livelock: {self._who_does_not_stop()}")
         try:
             self._to_run -= 1
             if not self._to_run and (self._watch.in_threads or _in_threads()):
@@ -321,9 +325,14 @@ class Probe(trio.abc.Instrument):
             # it goes to the main task only.
             self._schedule.stop("deadlock behind a shield")
 
-    def _where_all_are(self) -> str:
-        return "; ".join(
-            sorted(
-                f"{self._labels[each]} @ {places.where(each)}" for each in self.trial.region_tasks
-            )
-        )
+    def _who_does_not_stop(self) -> str:
+        """The task that took most of the last steps, and where the region's others are."""
+        tasks = {label: task for task, label in self._labels.items()}
+        latest = Counter(entry for entry in self.trace[-_LATEST:] if entry in tasks)
+        ((label, _steps),) = latest.most_common(1)
+        others = (each for each in self.trial.region_tasks if each is not tasks[label])
+        lines = [
+            f"{self._located(tasks[label])} has not stopped within {self.steps} steps",
+            *sorted(f"{self._labels[each]} @ {places.where(each)}" for each in others),
+        ]
+        return "; ".join(lines)

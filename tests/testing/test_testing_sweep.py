@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -309,6 +310,29 @@ def test_a_livelock_is_found_and_named():
     report = cancel_everywhere(scenario, check=False, repeat=1, max_steps=2000)
     assert report.kinds()["livelock"]
     assert any("test_testing_sweep.py:" in v for f in report.failures for v in f.violations)
+
+
+def test_of_a_livelock_the_task_that_does_not_stop_is_named_first():
+    async def stubborn():
+        while True:
+            with contextlib.suppress(trio.Cancelled):
+                await trio.sleep(1)
+
+    async def scenario(trial):
+        with trial.region():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep, 5, name="one that stops")
+                nursery.start_soon(stubborn)
+                await trio.sleep(3)
+                nursery.cancel_scope.cancel()
+
+    report = cancel_everywhere(scenario, check=False, repeat=1, max_steps=2000)
+    (failure,) = report.broken
+    (violation,) = failure.violations
+    assert re.fullmatch(
+        r"livelock: \d+:stubborn @ \S+:\d+ has not stopped within 2000 steps; 1:main @ \S+:\d+",
+        violation,
+    )
 
 
 def test_a_deadlock_without_a_shield_is_found_and_unwound():
