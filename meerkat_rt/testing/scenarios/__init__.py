@@ -6,6 +6,7 @@ of them when it is imported; a new family is a module with its name in the list 
 
 from __future__ import annotations
 
+from . import answers as answers
 from . import cancelled_calls as cancelled_calls
 from . import closes as closes
 from . import continuity as continuity

@@ -110,7 +110,7 @@ class Watching:
 
     def _watch_events(self) -> None:
         core, lane = self._core, self._core.events
-        put, following, take = lane.put, lane.following, lane.take
+        put, following, take, poll = lane.put, lane.following, lane.take, lane.poll
 
         def said(events: Iterable[Any]) -> bool:
             events = list(events)
@@ -140,7 +140,14 @@ class Watching:
             self._read[before:] = events
             return events
 
+        def polling() -> Any:
+            event = poll()
+            if event is not None:
+                self._read.append(event)
+            return event
+
         self._said += lane._queue
+        lane.poll = polling  # type: ignore[method-assign]
         lane.put = said  # type: ignore[method-assign]
         lane.following = reading  # type: ignore[method-assign]
         lane.take = taking  # type: ignore[method-assign]
