@@ -21,6 +21,7 @@ from meerkat_rt.storage import (
     sessions_to_json,
     sessions_to_text,
 )
+from meerkat_rt.storage.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from meerkat_rt import RealtimeSessionOpenConfig
@@ -40,7 +41,7 @@ async def going_on(
         LlmError: the store cannot be read.
     """
     store = store_at(path)
-    sessions = await store.sessions() if await trio.Path(path).exists() else ()
+    sessions = await store.sessions() if await trio.to_thread.run_sync(_exists, path) else ()
     if not sessions:
         return Conversation(store=store), config, 0
     newest = max(sessions, key=lambda session: session.updated_at or 0.0)
@@ -61,14 +62,21 @@ async def going_on(
 )
 def transcript(file: Path, session: str | None, form: str) -> None:
     """List the conversations stored in FILE, or print the one called SESSION."""
-    if not file.exists():
-        click.echo(f"There is no file {str(file)!r}.", err=True)
-        raise SystemExit(2)
     try:
+        if not _exists(file):
+            click.echo(f"There is no file {str(file)!r}.", err=True)
+            raise SystemExit(2)
         click.echo(trio.run(_printed, file, session, form), nl=False)
     except LlmError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         raise SystemExit(2) from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # it cannot even be asked: a name that is too long, a closed folder
+        raise StoreUnavailable(message=error.strerror or str(error), path=str(path)) from error
 
 
 async def _printed(file: Path, session: str | None, form: str) -> str:

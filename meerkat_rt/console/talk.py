@@ -31,6 +31,7 @@ from meerkat_rt.runtime.errors import LlmError
 from meerkat_rt.testing.quiescence import quiescent_after
 
 from .audio import Loudspeaker, Microphone
+from .failures import sentences
 from .providers import CHOICES, input_rate, provider_named
 from .screen import JsonScreen, timeline
 from .stored import going_on
@@ -286,6 +287,8 @@ def talk(
     except (click.UsageError, WavError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+    stopped = False
+    failures: list[str] = []
     with nullcontext(JsonScreen()) if as_json else timeline(STEPS) as screen:
         note = "" if recording is None or not recording.note else f"{wav}: {recording.note}"
         run = partial(
@@ -300,13 +303,14 @@ def talk(
             store=store,
         )
         try:
-            summary = trio.run(run)
+            stopped = trio.run(run).stopped
         except* (LlmError, WavError) as group:
-            for failure in group.exceptions:
-                click.echo(f"{type(failure).__name__}: {failure}", err=True)
-            raise SystemExit(1) from None
+            failures += sentences(group)
         except* trio.TooSlowError:
-            click.echo("The conversation did not go on: the provider fell silent.", err=True)
-            raise SystemExit(1) from None
-    if summary.stopped:
+            failures.append("The conversation did not go on: the provider fell silent.")
+    for failure in failures:
+        click.echo(failure, err=True)
+    if failures:
+        sys.exit(1)
+    if stopped:
         sys.exit(130)

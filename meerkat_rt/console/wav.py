@@ -55,6 +55,8 @@ def read_wav(path: Path, rate: int) -> Recording:
         raise WavError(f"The file {str(path)!r} may not be read.") from None
     except EOFError:
         raise WavError(f"The file {str(path)!r} is empty or cut short.") from None
+    except OSError as error:
+        raise WavError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
     except wave.Error as error:
         raise WavError(f"{str(path)!r} is not a WAV file of PCM samples ({error}).") from None
     if not LOWEST_RATE <= own_rate <= HIGHEST_RATE:
