@@ -35,7 +35,7 @@ from .failures import sentences
 from .providers import CHOICES, input_rate, provider_named
 from .screen import JsonScreen, timeline
 from .stored import going_on
-from .wav import WavError, read_wav, write_wav
+from .wav import WavError, check_writable, read_wav, write_wav
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,9 +224,11 @@ async def _run(
             nursery.cancel_scope.cancel(reason="the conversation is over")
     summary.left_behind = "nothing: no task, no socket, no file, no thread"
     screen.summary(summary)
-    if output is not None:
+    if output is not None and summary.heard:
         write_wav(output, bytes(summary.heard), HEARD_RATE)
         screen.note(f"what you heard is in {output}")
+    elif output is not None:
+        screen.note(f"you heard nothing, and {output} is as it was")
     return summary
 
 
@@ -284,6 +286,8 @@ def talk(
             if recording is None
             else (recording.pcm, recording.pcm)
         )
+        if output is not None:
+            check_writable(output)
     except (click.UsageError, WavError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)

@@ -98,6 +98,26 @@ def _samples(data: bytes, width: int) -> Samples:
     return samples / float(2 ** (8 * width - 1))
 
 
+def check_writable(path: Path) -> None:
+    """Whether `write_wav` can write there, as far as can be known before there is sound.
+
+    What is there stays as it is; where nothing is, nothing is left.
+
+    Raises:
+        WavError: the file cannot be written.
+    """
+    try:
+        if path.is_fifo():
+            return  # to open it is to wait for its reader, and to close it is to tell him the end
+        new = not path.exists()
+        with path.open("ab"):
+            pass
+        if new:
+            path.resolve().unlink()  # itself, and not a link that led there
+    except OSError as error:
+        raise WavError(f"{str(path)!r} cannot be written: {error.strerror}.") from None
+
+
 def write_wav(path: Path, pcm: bytes, rate: int) -> None:
     """Write 16-bit mono PCM.
 

@@ -92,7 +92,30 @@ def test_transcript_says_that_a_name_is_too_long(tmp_path: Path) -> None:
     assert "StoreUnavailable" in told(result)
 
 
-def test_talk_says_that_a_name_is_too_long(tmp_path: Path) -> None:
-    result = run("talk", "--wav", tmp_path / LONG)
+@pytest.mark.parametrize("option", ["--output", "--wav"])
+def test_talk_says_that_a_name_is_too_long(tmp_path: Path, option: str) -> None:
+    result = run("talk", option, tmp_path / LONG)
     assert (result.exit_code, result.stdout) == (2, "")
     assert str(tmp_path) in told(result)
+
+
+@pytest.mark.parametrize("place", ["none/x.wav", "."])
+def test_an_output_that_cannot_be_written_is_told_before_the_conversation(
+    tmp_path: Path, place: str
+) -> None:
+    result = run("talk", "--fast", "--output", tmp_path / place)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told(result).startswith(f"{str(tmp_path / place)!r} cannot be written: ")
+
+
+def test_an_output_stays_as_it_was_where_nothing_was_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old.wav", tmp_path / "new.wav"
+    old.write_bytes(b"something precious")
+    nobody = OpenAIRealtime(api_key="x", base_url="ws://127.0.0.1:1")
+    answered_by(monkeypatch, nobody)
+    for path in (old, new):
+        assert run("talk", "--fast", "--output", path).exit_code == 1
+    assert old.read_bytes() == b"something precious"
+    assert not new.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import wave
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from meerkat_rt.console import main
-from meerkat_rt.console.wav import WavError, read_wav, write_wav
+from meerkat_rt.console.wav import WavError, check_writable, read_wav, write_wav
 
 
 def tone(path: Path, *, rate: int, channels: int = 1, width: int = 2, seconds: float = 0.5) -> Path:
@@ -90,3 +91,22 @@ def test_talk_says_one_sentence_about_a_file_it_cannot_use_and_exits_with_2(
 def test_an_output_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(WavError, match="cannot be written"):
         write_wav(tmp_path / "no" / "such" / "folder.wav", b"\0\0", 24_000)
+
+
+def test_whether_an_output_can_be_written_is_seen_without_a_trace(tmp_path: Path) -> None:
+    old, new, link = tmp_path / "old.wav", tmp_path / "new.wav", tmp_path / "link.wav"
+    old.write_bytes(b"something precious")
+    link.symlink_to(new)
+    before = old.stat()
+    for path in (old, new, link):
+        check_writable(path)
+    assert old.read_bytes() == b"something precious"
+    assert old.stat().st_mtime_ns == before.st_mtime_ns
+    assert not new.exists()
+    assert link.is_symlink()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_writable(pipe)  # does not wait for a reader
+    for path in (tmp_path, tmp_path / "no" / "x.wav", old / "x.wav", tmp_path / ("a" * 300)):
+        with pytest.raises(WavError, match="cannot be written"):
+            check_writable(path)
