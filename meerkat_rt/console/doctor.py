@@ -18,6 +18,7 @@ from meerkat_rt import (
 )
 from meerkat_rt.runtime.errors import LlmError
 
+from .output import say
 from .providers import CHOICES, provider_named
 
 if TYPE_CHECKING:
@@ -31,16 +32,16 @@ PACKAGES = (
 @click.command()
 def doctor() -> None:
     """Check the installation and the connections: to the embedded servers, and where keys are."""
-    click.echo(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    say(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in PACKAGES:
         try:
-            click.echo(f"{name} {metadata.version(name)}")
+            say(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            click.echo(f"{name} is not installed as a package")
+            say(f"{name} is not installed as a package")
     sound = True
     for name, choice in CHOICES.items():
         if choice.key is not None and not os.environ.get(choice.key):
-            click.echo(f"{choice.title}: no key is set ({choice.key}), not tried")
+            say(f"{choice.title}: no key is set ({choice.key}), not tried")
             continue
         sound &= trio.run(_try, choice.title, *provider_named(name, None, None, pace=1.0))
     if not sound:
@@ -52,8 +53,9 @@ async def _try(name: str, provider: RealtimeSessionFactory, identity: SessionLlm
     start = trio.current_time()
     try:
         async with open_session(config, provider=provider):
-            click.echo(f"{name}: connected in {(trio.current_time() - start) * 1000:.0f} ms")
+            elapsed = trio.current_time() - start
     except LlmError as error:
-        click.echo(f"{name}: {type(error).__name__}: {error}")
+        say(f"{name}: {type(error).__name__}: {error}")
         return False
+    say(f"{name}: connected in {elapsed * 1000:.0f} ms")
     return True

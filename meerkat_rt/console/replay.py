@@ -9,6 +9,8 @@ import click
 from meerkat_rt.recording import ReplayReport, Step, UnreadableRecording, Verdict, to_svg
 from meerkat_rt.recording import replay as play
 
+from .output import say
+
 EXIT = {Verdict.SAME: 0, Verdict.DIVERGED: 1, Verdict.PARTIAL: 3}
 """Exit codes; 2 is for what cannot be read."""
 
@@ -33,16 +35,16 @@ def replay(file: Path, timeline: Path | None, quiet: bool, inputs: bool) -> None
     except (OSError, UnreadableRecording) as error:
         click.echo(f"{file}: {error}", err=True)
         raise SystemExit(2) from None
-    if not quiet:
-        for step in report.steps:
-            _print(step, inputs)
     if timeline is not None:
         try:
             timeline.write_text(to_svg(report), encoding="utf-8")
         except OSError as error:
             click.echo(f"{timeline}: {error}", err=True)
             raise SystemExit(2) from None
-    click.echo(_verdict(report))
+    if not quiet:
+        for step in report.steps:
+            _print(step, inputs)
+    say(_verdict(report))
     raise SystemExit(EXIT[report.verdict])
 
 
@@ -50,11 +52,11 @@ def _print(step: Step, inputs: bool) -> None:
     names = [name for name in step.names if inputs or name[0] not in "~>"]
     if step.method == "$closed":
         reason = step.arguments.get("reason")
-        click.echo(f"{step.at:10.3f} s  closed by the {getattr(reason, 'by', 'unknown')}")
+        say(f"{step.at:10.3f} s  closed by the {getattr(reason, 'by', 'unknown')}")
     elif inputs or names:
         what = type(step.arguments.get("event")).__name__
         cause = what if step.method == "observe" else step.method
-        click.echo(f"{step.at:10.3f} s  {cause:24} {', '.join(names)}".rstrip())
+        say(f"{step.at:10.3f} s  {cause:24} {', '.join(names)}".rstrip())
 
 
 def _verdict(report: ReplayReport) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 import trio
 from rich.console import Console
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from meerkat_rt import RealtimeSessionEvent
 
+    from .output import Output
     from .talk import Summary
 
 _QUIET = (
@@ -50,6 +51,9 @@ class Screen(Protocol):
 class JsonScreen:
     """Every event as one JSON line, and nothing else."""
 
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
     def note(self, text: str) -> None:
         """Not shown."""
 
@@ -61,7 +65,7 @@ class JsonScreen:
 
     def event(self, event: RealtimeSessionEvent) -> None:
         """Print the event."""
-        print(codec.dumps(event), flush=True)
+        print(codec.dumps(event), file=self._output, flush=True)
 
 
 class TimelineScreen:
@@ -132,9 +136,9 @@ class TimelineScreen:
 
 
 @contextmanager
-def timeline(steps: int) -> Iterator[TimelineScreen]:
+def timeline(steps: int, output: Output) -> Iterator[TimelineScreen]:
     """A timeline screen with a progress bar of `steps` parts."""
-    console = Console(highlight=False)
+    console = Console(file=cast("IO[str]", output), highlight=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -14,6 +14,7 @@ import trio
 from meerkat_rt.embedded import AccessPolicy, ServerOptions, serve_embedded
 
 from .failures import sentences
+from .output import OutputLost, say
 
 if TYPE_CHECKING:
     from typing import Any
@@ -71,13 +72,18 @@ def serve(
     """
     options = ServerOptions(access=AccessPolicy(token=token), pace=pace)
     context = _context(tls_cert, tls_key)
+    lost: OutputLost | None = None
     failures: list[str] = []
 
     async def main() -> None:
+        nonlocal lost
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with serve_embedded(options, host=host, port=port, ssl_context=context) as server:
-                click.echo(server.url)
-                click.echo(server.gemini_url)
+                try:
+                    say(f"{server.url}\n{server.gemini_url}")  # at once, lest `head -1` end us
+                except OutputLost as error:
+                    lost = error
+                    return
                 async for _ in signals:
                     break
 
@@ -89,6 +95,8 @@ def serve(
         click.echo(f"Cannot listen on {host}:{port}: {failure}", err=True)
     if failures:
         raise SystemExit(1)
+    if lost is not None:
+        raise lost
 
 
 def _context(chain: Path | None, key: Path | None) -> ssl.SSLContext | None:

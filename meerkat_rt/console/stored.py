@@ -23,6 +23,8 @@ from meerkat_rt.storage import (
 )
 from meerkat_rt.storage.errors import StoreUnavailable
 
+from .output import say
+
 if TYPE_CHECKING:
     from meerkat_rt import RealtimeSessionOpenConfig
 
@@ -66,7 +68,7 @@ def transcript(file: Path, session: str | None, form: str) -> None:
         if not _exists(file):
             click.echo(f"There is no file {str(file)!r}.", err=True)
             raise SystemExit(2)
-        click.echo(trio.run(_printed, file, session, form), nl=False)
+        say(trio.run(_printed, file, session, form), nl=False)
     except LlmError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         raise SystemExit(2) from None

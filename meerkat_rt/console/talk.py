@@ -32,6 +32,7 @@ from meerkat_rt.testing.quiescence import quiescent_after
 
 from .audio import Loudspeaker, Microphone
 from .failures import sentences
+from .output import Output, output_lost
 from .providers import CHOICES, input_rate, provider_named
 from .screen import JsonScreen, timeline
 from .stored import going_on
@@ -205,6 +206,7 @@ async def _run(
     provider: RealtimeSessionFactory,
     identity: SessionLlmIdentity,
     screen: Screen,
+    shown: Output,
     *,
     note: str,
     speech: tuple[bytes, bytes],
@@ -218,6 +220,7 @@ async def _run(
     with quiescent_after():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_on_interrupt, nursery.cancel_scope, summary)
+            nursery.start_soon(_cancel_when_lost, nursery.cancel_scope, shown)
             await converse(
                 provider, identity, screen, summary, speech=speech, pace=pace, store=store
             )
@@ -237,6 +240,11 @@ async def _cancel_on_interrupt(scope: trio.CancelScope, summary: Summary) -> Non
         async for _ in interrupts:
             summary.stopped = True
             scope.cancel(reason="Ctrl-C")
+
+
+async def _cancel_when_lost(scope: trio.CancelScope, shown: Output) -> None:
+    await shown.wait_lost()
+    scope.cancel(reason="standard output takes nothing more")
 
 
 def _clip(name: str, rate: int) -> bytes:
@@ -291,15 +299,17 @@ def talk(
     except (click.UsageError, WavError) as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+    shown = Output()
     stopped = False
     failures: list[str] = []
-    with nullcontext(JsonScreen()) if as_json else timeline(STEPS) as screen:
+    with nullcontext(JsonScreen(shown)) if as_json else timeline(STEPS, shown) as screen:
         note = "" if recording is None or not recording.note else f"{wav}: {recording.note}"
         run = partial(
             _run,
             provider,
             identity,
             screen,
+            shown,
             note=note,
             speech=speech,
             pace=pace,
@@ -314,6 +324,8 @@ def talk(
             failures.append("The conversation did not go on: the provider fell silent.")
     for failure in failures:
         click.echo(failure, err=True)
+    if shown.failure is not None:
+        raise output_lost(shown.failure)
     if failures:
         sys.exit(1)
     if stopped:

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import wave
 from pathlib import Path
 
 import pytest
 import trustme
-
-COMMAND = [sys.executable, "-m", "meerkat_rt"]
-NO_KEYS = {"OPENAI_API_KEY": "", "GEMINI_API_KEY": ""}
-ENVIRONMENT = {**os.environ, **NO_KEYS, "PYTHONWARNINGS": "error", "COLUMNS": "200"}
-TIMEOUT = 90  # seconds; only to end a test that would hang
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=TIMEOUT,
-        check=False,
-    )
+from consolekit import COMMAND, ENVIRONMENT, TIMEOUT, run
 
 
 @pytest.mark.parametrize(
@@ -95,6 +78,7 @@ def test_a_second_talk_with_the_same_store_remembers_the_first_and_it_can_be_pri
     listed = json.loads(run("transcript", str(store), "--format", "json").stdout)
     (entry,) = listed
     assert entry["messages"] >= 6
+    assert entry["updated_at"] >= entry["created_at"] > 1.7e9  # of this century
     second = run("talk", "--fast", "--store", str(store))
     assert second.returncode == 0, second.stdout + second.stderr
     assert f"{entry['messages']} messages are remembered" in second.stdout
