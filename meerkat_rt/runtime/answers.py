@@ -128,7 +128,7 @@ class Answer:
             return Unanswered(f"the request was not answered: {outcome}", outcome)
         if self._calls:
             return Unanswered("the model did not go on after its tool calls")
-        return Unanswered("the model was not asked for anything, or did not take it for a turn")
+        return Unanswered("no answer came, and none is due: the model took nothing for its turn")
 
     # ---------------------------------------------------------------- what has come
 
