@@ -25,7 +25,22 @@ if TYPE_CHECKING:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP)
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
+
+def check_path(path: Path) -> None:
+    """Whether `path` can be the name of a file; SQLite would take what precedes a NUL.
+
+    Raises:
+        StoreUnavailable: it cannot.
+    """
+    try:
+        usable = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise StoreUnavailable(message="not the name of a file", path=ascii(str(path)))
 
 
 @contextmanager
@@ -74,17 +89,19 @@ def of_os_error(error: OSError, path: Path) -> StoreError:
         return StoreFull(message=text, path=name)
     if error.errno in _READ_ONLY:
         return StoreReadOnly(message=text, path=name)
+    if error.errno in _NO_PLACE:
+        return StoreUnavailable(message=text, path=name)
     if error.errno in _MISSING:
         return _cannot_open(path, text)
     return StoreWriteFailed(message=text, path=name)
 
 
 def _cannot_open(path: Path, text: str) -> StoreError:
-    # SQLite says no more than that it cannot.
+    # SQLite says no more than that it cannot.  (`os.path` says no where pathlib raises.)
     directory = path.parent
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return StoreUnavailable(message=f"no directory {directory}", path=str(path))
-    if not path.exists() and os.access(directory, os.W_OK):
+    if not os.path.exists(path) and os.access(directory, os.W_OK):
         return StoreUnavailable(message="no such file", path=str(path))
     if not os.access(directory, os.W_OK) or not os.access(path, os.W_OK):
         return StoreReadOnly(message="the directory or the file is read-only", path=str(path))

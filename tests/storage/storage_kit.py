@@ -1,9 +1,14 @@
-"""Streams of transcript events, garbage and well-formed, and a writer without trio."""
+"""Streams of transcript events, a writer without trio, and processes of their own."""
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+import textwrap
 from contextlib import contextmanager
+from pathlib import Path
 
 from hypothesis import strategies as st
 from transcript.transcript_kit import done, final, intr, obs, skip, spoken, text, trunc, user
@@ -19,6 +24,8 @@ from meerkat_rt.storage.conversation import stored_messages
 from meerkat_rt.storage.journal import open_journal
 from meerkat_rt.storage.schema import StoreOptions
 from meerkat_rt.transcript import TranscriptAuthority
+
+ROOT = Path(__file__).parents[2]
 
 # ---------------------------------------------------------------- garbage
 
@@ -153,3 +160,41 @@ def stored(path, session_id="s", **options):
     with dying(path, session_id, **options) as writer:
         restored = writer.restored
         return list(restored.messages), restored.authority.state, list(restored.staged)
+
+
+# ---------------------------------------------------------------- processes
+
+
+def run(code, *arguments):
+    """The words that a Python program prints."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.split()
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from storage.storage_kit import commit, stored, writing
+from transcript.transcript_kit import user
+from meerkat_rt.storage import StoreError
+from meerkat_rt.storage.lock import SessionLock
+from meerkat_rt.storage.sqlite import SqliteStore
+
+if os.getuid() == 0:  # whom no mode keeps out; now that everything is imported
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+"""
+
+
+def as_nobody(code, *arguments):
+    """As `run`, with what is needed imported, and never as root."""
+    return run(_AS_NOBODY + textwrap.dedent(code), *arguments)
