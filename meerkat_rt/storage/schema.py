@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import NotAStore, StoreReadOnly, StoreTooNew, StoreUnavailable
-from .failures import translated
+from .failures import check_path, of_os_error, translated
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID = 0x6D6B7274  # "mkrt", in the header of the file
 WAL_LIMIT = 4 * 1024 * 1024  # bytes of the write-ahead log that are kept between checkpoints
+_SWITCHES = 5  # attempts; two will do: one process makes the switch, and all others find it made
 
 _TABLES = """
 CREATE TABLE store (
@@ -96,15 +97,15 @@ def connect(path: Path, options: StoreOptions) -> sqlite3.Connection:
         StoreError: it is not a store, too new, or cannot be opened or written.
     """
     with translated(path):
-        connection = _connect(path, "rwc", options)
+        connection = open_file(path, "rwc", options)
     try:
         with translated(path):
             # Before anything is written: the file may be somebody else's.
-            version = _version(connection, path, options)
+            version = check_version(connection, path, options)
             if not os.access(path, os.W_OK):
                 # SQLite opens it for reading, and would say so at the first commit.
                 raise StoreReadOnly(message="the file is read-only", path=str(path))
-            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            if _switch_to_log(connection) != "wal":
                 raise StoreUnavailable(
                     message="the file system cannot do write-ahead logging", path=str(path)
                 )
@@ -113,7 +114,8 @@ def connect(path: Path, options: StoreOptions) -> sqlite3.Connection:
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
             if options.max_bytes is not None:
                 page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-                connection.execute(f"PRAGMA max_page_count = {options.max_bytes // page_size}")
+                pages = max(1, options.max_bytes // page_size)  # 0 would be no limit
+                connection.execute(f"PRAGMA max_page_count = {pages}")
             if version < len(options.migrations):
                 _migrate(connection, path, options)
     except BaseException:
@@ -122,54 +124,38 @@ def connect(path: Path, options: StoreOptions) -> sqlite3.Connection:
     return connection
 
 
-def connect_read_only(path: Path, options: StoreOptions) -> sqlite3.Connection:
-    """Open the store for reading, whether or not somebody is writing.
+def _switch_to_log(connection: sqlite3.Connection) -> str:
+    def switched() -> str:
+        mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        return mode
 
-    Raises:
-        StoreError: it is not a store, too new, too old, or cannot be opened.
-    """
-    try:
-        # Not "ro", which cannot remove the log and its index when it was the last to close.
-        return _open_read_only(path, "rw", options)
-    except (StoreReadOnly, StoreUnavailable):
-        # In a directory that we must not write, SQLite has no place for the index of the log.  If
-        # there is no log, then there is no writer either, and the file is all there is.
-        if not path.is_file() or path.with_name(f"{path.name}-wal").exists():
-            raise
-        return _open_read_only(path, "ro&immutable=1", options)
-
-
-def _open_read_only(path: Path, mode: str, options: StoreOptions) -> sqlite3.Connection:
-    with translated(path):
-        connection = _connect(path, mode, options)
+    # SQLite reads the header before it asks for the lock to write it, and whoever reads is not made
+    # to wait: while another process makes the same switch, ours fails at once.  A transaction that
+    # does nothing waits for the other one as long as every transaction waits.
+    for _ in range(_SWITCHES - 1):
         try:
-            connection.execute("PRAGMA query_only = ON")
-            version = _version(connection, path, options)
-            if not version:
-                raise NotAStore(message="an empty file", path=str(path))
-            if version < len(options.migrations):
-                raise StoreReadOnly(
-                    message=f"schema {version} has to be brought up to {len(options.migrations)} "
-                    "by opening the store for writing",
-                    path=str(path),
-                )
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            return switched()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    return switched()
 
 
-def check_version(connection: sqlite3.Connection, path: Path, options: StoreOptions) -> None:
-    """Within a transaction: nobody has migrated the store in the meantime.
+def open_file(path: Path, mode: str, options: StoreOptions) -> sqlite3.Connection:
+    """Open the file as SQLite does, in the `mode` of its URI; what it is, is not looked at.
 
     Raises:
-        StoreTooNew: somebody has.
+        StoreError: the path leads to no file.
+        sqlite3.Error: it cannot be opened.
     """
-    _version(connection, path, options)
-
-
-def _connect(path: Path, mode: str, options: StoreOptions) -> sqlite3.Connection:
-    if path.is_dir():
+    check_path(path)
+    try:
+        is_directory = path.is_dir()
+    except OSError as error:
+        raise of_os_error(error, path) from error
+    if is_directory:
         raise StoreUnavailable(message="is a directory", path=str(path))
     # One thread at a time uses it, but not always the same one.  No implicit transactions.
     return sqlite3.connect(
@@ -181,9 +167,16 @@ def _connect(path: Path, mode: str, options: StoreOptions) -> sqlite3.Connection
     )
 
 
-def _version(connection: sqlite3.Connection, path: Path, options: StoreOptions) -> int:
-    # 0 for a file that is still empty.  One statement sees the file at one moment; between two,
-    # another process may make the store.
+def check_version(connection: sqlite3.Connection, path: Path, options: StoreOptions) -> int:
+    """The version of the schema; 0 for a file that is still empty.
+
+    To be asked in every transaction: somebody may have made or migrated the store meanwhile.
+
+    Raises:
+        NotAStore: it is another application's.
+        StoreTooNew: it is a later one.
+    """
+    # One statement sees the file at one moment; between two, another process may make the store.
     version: int
     version, application_id, tables = connection.execute(_HEADER).fetchone()
     if application_id != APPLICATION_ID and (application_id or version or tables):
@@ -203,7 +196,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, options: StoreOptions) 
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have done it while this one waited.
-        version = _version(connection, path, options)
+        version = check_version(connection, path, options)
         for number, script in enumerate(options.migrations[version:], version + 1):
             for statement in filter(str.strip, script.split(";")):
                 connection.execute(statement)

@@ -11,16 +11,19 @@ import trio
 from ..runtime.ports import RestoredConversation, StoredConversation, StoredMessage, StoredSession
 from .conversation import checked_session_id
 from .errors import SessionNotFound
-from .failures import translated
 from .journal import JournalWriter, open_journal
+from .reading import read_store
 from .restore import SessionReader, session_rows
-from .schema import StoreOptions, connect_read_only
+from .schema import StoreOptions
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable
 
     from ..runtime.ports import TranscriptBatch
+
+
+_NO_THREAD = "can't start new thread"  # all that Python says of it
 
 
 class SqliteJournal:
@@ -52,12 +55,13 @@ class SqliteJournal:
 class SqliteStore:
     """The `SessionStore` in the file `path`, which is made when it is first written to.
 
-    The directory must exist.  Any number of sessions share the file, each with one writer, in the
-    same process or in others.  `sync`: a commit returns when the disk has it; without, it survives
-    the death of the process but not of the machine.  `busy_timeout`: seconds to wait for other
-    writers to the file.  `max_bytes`: the size that the file may reach.  `snapshot_bytes`: how much
-    journal may pile up before a snapshot replaces it.  `wall_clock`: seconds since the Unix epoch;
-    with it the store notes when a session was begun and last written to.
+    The directory must exist.  A relative path is that of the moment when the store is made.  Any
+    number of sessions share the file, each with one writer, in the same process or in others.
+    `sync`: a commit returns when the disk has it; without, it survives the death of the process but
+    not of the machine.  `busy_timeout`: seconds to wait for other writers to the file.
+    `max_bytes`: the size that the file may reach.  `snapshot_bytes`: how much journal may pile up
+    before a snapshot replaces it.  `wall_clock`: seconds since the Unix epoch; with it the store
+    notes when a session was begun and last written to.
 
     Not for network file systems, whose locks cannot be relied upon.
     """
@@ -72,7 +76,7 @@ class SqliteStore:
         snapshot_bytes: int = 64 * 1024,
         wall_clock: Callable[[], float] | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self._wall_clock = wall_clock
         self._options = StoreOptions(
             sync=sync,
@@ -106,7 +110,13 @@ class SqliteStore:
         finally:
             # Ended by the thread, whose waits are bounded by `busy_timeout`.
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(writer.close, limiter=limiter)
+                try:
+                    await trio.to_thread.run_sync(writer.close, limiter=limiter)
+                except RuntimeError as error:
+                    # The system's limit on threads must not keep a lock; anything else is ours.
+                    if str(error) != _NO_THREAD:
+                        raise
+                    writer.close()
 
     async def sessions(self) -> tuple[StoredSession, ...]:
         """As `SessionStore.sessions`.  A checkpoint.  Cancelled: waits for the reading to end.
@@ -160,13 +170,9 @@ class SqliteStore:
             writer.close()
 
     def _sessions(self) -> tuple[StoredSession, ...]:
-        connection = connect_read_only(self.path, self._options)
-        try:
-            with translated(self.path):
-                connection.execute("BEGIN")  # one moment for all the tables
-                rows = session_rows(connection, self.path)
-        finally:
-            connection.close()
+        rows = read_store(
+            self.path, self._options, lambda connection: session_rows(connection, self.path)
+        )
         return tuple(
             StoredSession(
                 session_id=session_id,
@@ -175,17 +181,15 @@ class SqliteStore:
                 created_at=data["created_at"],
                 updated_at=data["updated_at"],
             )
-            for session_id, data in rows.items()
+            for session_id, data in (rows or {}).items()
         )
 
     def _read(self, session_id: str) -> StoredConversation:
-        connection = connect_read_only(self.path, self._options)
-        try:
-            with translated(self.path):
-                connection.execute("BEGIN")  # one moment for all the tables
-                loaded = SessionReader(connection, self.path, session_id).load()
-        finally:
-            connection.close()
+        loaded = read_store(
+            self.path,
+            self._options,
+            lambda connection: SessionReader(connection, self.path, session_id).load(),
+        )
         if loaded is None:
             raise SessionNotFound(
                 message=f"no session {session_id!r}", path=str(self.path), session_id=session_id

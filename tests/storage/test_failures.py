@@ -137,6 +137,11 @@ def test_the_size_that_a_store_may_reach(path):
     assert path.stat().st_size <= 200_000
 
 
+def test_a_limit_of_less_than_a_page_is_a_limit(path):
+    with pytest.raises(StoreFull), writing(path, max_bytes=4000):
+        pass
+
+
 SIZE_LIMIT = """
     import resource, sys
     from storage.storage_kit import commit, writing

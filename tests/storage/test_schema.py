@@ -9,8 +9,18 @@ import pytest
 from storage.storage_kit import commit, stored, writing
 from transcript.transcript_kit import user
 
-from meerkat_rt.storage import NotAStore, StoreError, StoreReadOnly, StoreTooNew, StoreUnavailable
-from meerkat_rt.storage.schema import MIGRATIONS, StoreOptions, connect, connect_read_only
+from meerkat_rt.storage import (
+    NotAStore,
+    SessionNotFound,
+    StoreBusy,
+    StoreError,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnavailable,
+    schema,
+)
+from meerkat_rt.storage.reading import read_store
+from meerkat_rt.storage.schema import MIGRATIONS, StoreOptions, connect
 from meerkat_rt.storage.sqlite import SqliteStore
 
 
@@ -82,12 +92,27 @@ def test_a_missing_file_can_be_written_and_not_read(path):
     assert read_sessions(path) == ()
 
 
-def test_an_empty_file_becomes_a_store_when_it_is_written(path):
+@pytest.mark.parametrize("statements", [[], ["PRAGMA journal_mode = WAL"]], ids=["empty", "log"])
+def test_a_file_without_tables_has_no_sessions_and_becomes_a_store_when_it_is_written(
+    path, statements
+):
+    # As it is while it is made, and where its maker was killed.
     path.touch()
-    with pytest.raises(NotAStore, match="empty"):
-        read_sessions(path)
+    database(path, *statements)
+    assert read_sessions(path) == ()
+    with pytest.raises(SessionNotFound):
+        SqliteStore(path)._read("s")
     assert stored(path)[0] == []
     assert read_sessions(path) == ()
+
+
+@pytest.mark.parametrize("name", ["a\0b.db", "\ud83d.db"], ids=["NUL", "half a surrogate pair"])
+def test_what_is_not_the_name_of_a_file(path, name):
+    for attempt in (stored, read_sessions):
+        with pytest.raises(StoreUnavailable, match="not the name of a file") as refused:
+            attempt(path.with_name(name))
+        str(refused.value).encode()
+    assert list(path.parent.iterdir()) == []
 
 
 # ---------------------------------------------------------------- versions
@@ -109,18 +134,20 @@ NEWER = (*MIGRATIONS, "CREATE TABLE extra (note TEXT); INSERT INTO extra VALUES 
 BROKEN = (*MIGRATIONS, "CREATE TABLE extra (note TEXT); INSERT INTO nonsense VALUES (1)")
 
 
+def notes(connection):
+    return connection.execute("SELECT note FROM extra").fetchall()
+
+
 def test_an_older_store_is_brought_up_to_date_with_everything_in_it(path):
     with writing(path) as writer:
         commit(writer, user("u", None, "hello"))
     with pytest.raises(StoreReadOnly, match="schema 1 has to be brought up to 2"):
-        connect_read_only(path, StoreOptions(migrations=NEWER))
+        read_store(path, StoreOptions(migrations=NEWER), notes)
     with writing(path, migrations=NEWER) as writer:
         assert [entry.item_ids for entry in writer.restored.messages] == [("u",)]
         commit(writer, user("v", "u", "again"))
     assert len(stored(path, migrations=NEWER)[0]) == 2
-    connection = connect_read_only(path, StoreOptions(migrations=NEWER))
-    assert connection.execute("SELECT note FROM extra").fetchall() == [("made",)]
-    connection.close()
+    assert read_store(path, StoreOptions(migrations=NEWER), notes) == [("made",)]
     with pytest.raises(StoreTooNew):
         stored(path)
 
@@ -198,6 +225,60 @@ def test_another_makes_the_store_between_two_statements_of_ours(path, monkeypatc
     assert other is not None
     expected = {"s", "other"} if other == "written" else {"s"}
     assert {session.session_id for session in read_sessions(path)} == expected
+
+
+def test_the_switch_to_the_log_waits_for_another_that_has_just_the_write_lock(path, monkeypatch):
+    # SQLite does not wait there, whatever its timeout.
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    statements = []
+
+    def end_after_the_switch(statement):
+        if statements and "journal_mode" in statements[-1]:
+            other.execute("ROLLBACK")
+            other.close()
+        statements.append(statement)
+
+    def traced(*arguments, **options):
+        connection = opened(*arguments, **options)
+        connection.set_trace_callback(end_after_the_switch)
+        return connection
+
+    opened = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    connection = connect(path, StoreOptions())
+    connection.close()
+    assert sum("journal_mode" in statement for statement in statements) == 2
+
+
+def test_another_that_keeps_the_write_lock_while_a_store_is_made(path):
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy):
+        connect(path, StoreOptions(busy_timeout=0))
+    other.close()
+    begun(path, "s")
+
+
+class Busy:
+    """A connection that is always told that others are busy when it makes the switch."""
+
+    def __init__(self):
+        self.switches = 0
+
+    def execute(self, statement):
+        if "journal_mode" in statement:
+            self.switches += 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+            raise error
+
+
+def test_the_switch_to_the_log_is_given_up_at_last():
+    busy = Busy()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        schema._switch_to_log(busy)
+    assert busy.switches == 5
 
 
 # ---------------------------------------------------------------- options

@@ -444,6 +444,28 @@ async def test_nothing_stays_open_after_the_block(path):
     assert list(descriptors_of(path)) == []
 
 
+@pytest.mark.parametrize("message", ["can't start new thread", "another"])
+async def test_closing_where_there_is_no_thread_and_where_something_else_is_wrong(
+    path, monkeypatch, message
+):
+    async def no_thread(*_arguments, **_options):
+        raise RuntimeError(message)
+
+    opening = SqliteStore(path, sync=False).open("s")
+    journal = await opening.__aenter__()
+    await journal.commit(batch(*HELLO))
+    with monkeypatch.context() as patched:
+        patched.setattr(trio.to_thread, "run_sync", no_thread)
+        if message == "another":
+            with pytest.raises(RuntimeError, match="another"):
+                await opening.__aexit__(None, None, None)
+            journal._writer.close()
+        else:
+            await opening.__aexit__(None, None, None)
+    assert list(descriptors_of(path)) == []
+    assert await ids(SqliteStore(path)) == [("u",), ("a",)]
+
+
 def descriptors_of(path):
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -457,3 +479,15 @@ def descriptors_of(path):
 def test_a_store_says_which_it_is(path):
     assert repr(SqliteStore(path)) == f"<SqliteStore {path}>"
     assert SqliteStore(str(path)).path == path
+
+
+async def test_a_relative_path_is_that_of_the_moment_when_the_store_was_made(folder, monkeypatch):
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder)
+    store = SqliteStore("c.db", sync=False)
+    assert store.path == folder / "c.db"
+    async with store.open("s") as journal:
+        await journal.commit(batch(*HELLO))
+    monkeypatch.chdir(folder / "elsewhere")
+    async with store.open("s") as journal:
+        assert len(journal.restored.messages) == 2
