@@ -13,6 +13,7 @@ written a bounded number of times.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,8 @@ from .encoding import (
     to_bytes,
     unsettled_to_json,
 )
-from .errors import JournalClosed, SessionExists, SessionLocked, StoreError
-from .failures import translated
+from .errors import JournalClosed, SessionExists, SessionLocked, StoreError, StoreUnavailable
+from .failures import of_os_error, translated
 from .lock import SessionLock
 from .restore import Counters, SessionReader, nothing_loaded, session_rows
 from .schema import StoreOptions, check_version, connect
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("meerkat_rt.storage")
 
 
+# In a forked child: what must not even be closed by being forgotten.
+_of_parents: list[sqlite3.Connection] = []
+
+
 @attrs.frozen(kw_only=True)
 class _Unwritten:
     """A batch that has been taken in and is not durable."""
@@ -59,6 +64,27 @@ class _Unwritten:
     unstaged: tuple[str, ...]
 
 
+class _File:
+    """Which file it was that a path led to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = os.path.realpath(path)
+        self._status = os.stat(self._path)
+
+    def is_gone(self) -> bool:
+        """Whether the path leads to another file, or none.
+
+        Where files have no numbers, only their absence is noticed.  What cannot be looked at, in a
+        directory that must not be searched any more, is not known to be gone.
+        """
+        try:
+            return not os.path.samestat(os.stat(self._path), self._status)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+
+
 class JournalWriter:
     """The writer of one session.  Made by `open_journal`.  Ends with `close`."""
 
@@ -66,6 +92,7 @@ class JournalWriter:
         self,
         *,
         path: Path,
+        file: _File,
         connection: sqlite3.Connection,
         lock: SessionLock,
         session_id: str,
@@ -75,6 +102,8 @@ class JournalWriter:
         wall_clock: Callable[[], float] | None,
     ) -> None:
         self._path = path
+        self._file = file
+        self._pid = os.getpid()
         self._connection = connection
         self._lock = lock
         self._session_id = session_id
@@ -189,8 +218,11 @@ class JournalWriter:
         try:
             with self._transaction() as counters:
                 snapshot_bytes = self._write_snapshot(counters)
-        except StoreError as error:
-            _logger.warning("no snapshot of session %r: %s", self._session_id, error)
+        except Exception as error:  # whatever it is, it must not hide what has been committed
+            known = isinstance(error, StoreError)
+            _logger.warning(
+                "no snapshot of session %r: %s", self._session_id, error, exc_info=not known
+            )
             self._snapshot_bytes = 2 * self._journal_bytes
         else:
             self._snapshot_written(snapshot_bytes)
@@ -335,6 +367,7 @@ class JournalWriter:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 check_version(self._connection, self._path, self._options)
+                self._check_file()
                 self._check_owner()
                 yield counters
                 key, sum_ = self._write_session(counters)
@@ -345,6 +378,12 @@ class JournalWriter:
                     self._connection.execute("ROLLBACK")
                 raise
         self._key, self._counters, self._checksum = key, counters, sum_
+
+    def _check_file(self) -> None:
+        # SQLite goes on writing to a file that has been removed or moved, and nobody reads it.
+        if self._file.is_gone():
+            self._closed = "the file has been removed, moved or replaced"
+            raise StoreUnavailable(message=self._closed, path=str(self._path))
 
     def _check_owner(self) -> None:
         # The lock should make it impossible; on some network file systems it locks nothing.
@@ -360,6 +399,8 @@ class JournalWriter:
     # ------------------------------------------------------------ closing
 
     def _check_open(self) -> None:
+        if os.getpid() != self._pid:
+            self._closed = "the journal is that of the process that opened it, not of its child"
         if self._closed is not None:
             raise JournalClosed(message=self._closed, path=str(self._path))
 
@@ -369,6 +410,11 @@ class JournalWriter:
         What could not be written before stays unwritten.  Doing it twice is the same as once.
         """
         usable, self._closed = self._closed is None, "the journal has been closed"
+        if os.getpid() != self._pid:
+            # SQLite forbids even to close a connection there: that could end what the parent, in
+            # another thread, has just begun.
+            _of_parents.append(self._connection)
+            return
         try:
             if usable and not self._unwritten and self._counters.covered < self._counters.batches:
                 self._try_snapshot()
@@ -396,12 +442,18 @@ def open_journal(
     try:
         connection = connect(path, options)
         try:
+            try:
+                file = _File(path)
+            except OSError as error:  # removed at once
+                raise of_os_error(error, path) from error
             with translated(path):
                 connection.execute("BEGIN")
+                check_version(connection, path, options)
                 loaded = SessionReader(connection, path, session_id).load()
                 connection.execute("COMMIT")
             return JournalWriter(
                 path=path,
+                file=file,
                 connection=connection,
                 lock=lock,
                 session_id=session_id,

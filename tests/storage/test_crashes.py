@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from storage.storage_kit import conversation_log, in_batches, staged, stored, writing
+from storage.storage_kit import conversation_log, in_batches, run, staged, stored, writing
 from transcript.transcript_kit import user
 
 from meerkat_rt.runtime.ports import TranscriptBatch
@@ -188,3 +188,34 @@ def test_the_next_writer_takes_over_when_the_first_has_been_killed(path, victim)
     with writing(path) as writer:
         assert [entry.item_ids for entry in writer.restored.messages] == [("u",)]
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+# ---------------------------------------------------------------- forking
+
+FORKED = """
+    import os, sys
+    from pathlib import Path
+    from storage.storage_kit import commit, stored, writing
+    from transcript.transcript_kit import user
+    from meerkat_rt.storage import StoreError
+
+    path = Path(sys.argv[1])
+    with writing(path) as writer:
+        commit(writer, user("u", None, "hello"))
+        if not (child := os.fork()):
+            for attempt in (lambda: commit(writer, user("v", "u", "mine")), lambda: stored(path)):
+                try:
+                    print(attempt())
+                except StoreError as error:
+                    print(type(error).__name__)
+            writer.close()
+            print(writer._lock.path.exists(), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(len(commit(writer, user("w", "u", "ours"))))
+    print(len(stored(path)[0]))
+"""
+
+
+def test_the_journal_stays_with_the_process_that_opened_it(path):
+    assert run(FORKED, path) == ["JournalClosed", "SessionLocked", "True", "1", "2"]

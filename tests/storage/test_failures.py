@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
+import shutil
 
 import pytest
-from storage.storage_kit import commit, conversation_log, messages_of, staged, stored, writing
+from storage.storage_kit import (
+    as_nobody,
+    commit,
+    conversation_log,
+    messages_of,
+    run,
+    staged,
+    stored,
+    writing,
+)
 from transcript.transcript_kit import done, text, user
 
 from meerkat_rt.storage import (
+    JournalClosed,
     StoreBusy,
     StoreFull,
     StoreReadOnly,
     StoreUnavailable,
     StoreWriteFailed,
+    journal,
 )
 from meerkat_rt.storage.failures import of_os_error
 from meerkat_rt.storage.schema import StoreOptions, connect
-
-ROOT = Path(__file__).parents[2]
 
 
 def limit(writer, pages):
@@ -109,6 +115,22 @@ def test_a_snapshot_that_finds_no_room_is_not_missed(path, caplog):
     assert stored(path)[0] == messages_of([*log, user("last", None, "the end")])
 
 
+def test_a_snapshot_that_fails_in_an_unforeseen_way_does_not_hide_what_was_committed(path, caplog):
+    moments = []
+
+    def clock():
+        moments.append(len(moments))
+        if len(moments) == 2:
+            raise OSError("no clock")  # for the snapshot, when the commit is durable
+        return 1.0
+
+    with writing(path, snapshot_bytes=1, wall_clock=clock) as writer:
+        made = commit(writer, user("u", None, "hello"))
+        assert "no clock" in caplog.text
+    assert [entry.item_ids for entry in made] == [("u",)]
+    assert stored(path)[0] == list(made)
+
+
 def test_closing_without_room_for_the_last_snapshot(path):
     log = conversation_log(20, seed=4)
     with writing(path, snapshot_bytes=10**9) as writer:
@@ -164,21 +186,6 @@ SIZE_LIMIT = """
 """
 
 
-def run(code, *arguments):
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout.split()
-
-
 def test_a_limit_of_the_operating_system(path):
     name, retryable, number, later = run(SIZE_LIMIT, path)
     assert (name, retryable, later) == ("StoreWriteFailed", "True", "1")
@@ -188,16 +195,8 @@ def test_a_limit_of_the_operating_system(path):
 # ---------------------------------------------------------------- read-only
 
 READ_ONLY = """
-    import os, sys
-    from storage.storage_kit import stored
-    from meerkat_rt.storage import StoreError
-    from meerkat_rt.storage.sqlite import SqliteStore
-    from pathlib import Path
-
-    if os.getuid() == 0:
-        os.setgroups([]); os.setgid(65534); os.setuid(65534)
     path = Path(sys.argv[1])
-    for attempt in (lambda: stored(path), lambda: SqliteStore(path)._read("s").messages):
+    for attempt in (lambda: stored(path)[0], lambda: SqliteStore(path)._read("s").messages):
         try:
             print(len(attempt()))
         except StoreError as error:
@@ -216,25 +215,73 @@ def filled(path):
 def test_a_read_only_directory_can_be_read_and_not_written(filled):
     filled.chmod(0o444)
     filled.parent.chmod(0o555)
-    assert run(READ_ONLY, filled) == ["StoreReadOnly", "1"]
+    assert as_nobody(READ_ONLY, filled) == ["StoreReadOnly", "1"]
 
 
 def test_a_read_only_file_in_a_directory_that_is_not(filled):
     filled.parent.chmod(0o777)
     filled.chmod(0o444)
-    assert run(READ_ONLY, filled) == ["StoreReadOnly", "1"]
+    assert as_nobody(READ_ONLY, filled) == ["StoreReadOnly", "1"]
 
 
 def test_a_read_only_directory_without_a_store(path):
     path.parent.chmod(0o555)
-    assert run(READ_ONLY, path) == ["StoreReadOnly", "StoreReadOnly"]
+    assert as_nobody(READ_ONLY, path) == ["StoreReadOnly", "StoreReadOnly"]
     path.parent.chmod(0o755)
 
 
 def test_a_store_that_nobody_may_read(filled):
     filled.parent.chmod(0o777)
     filled.chmod(0o000)
-    assert run(READ_ONLY, filled) == ["StoreReadOnly", "StoreReadOnly"]
+    assert as_nobody(READ_ONLY, filled) == ["StoreReadOnly", "StoreReadOnly"]
+
+
+# ---------------------------------------------------------------- a file that is gone
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_what_is_written_to_a_file_that_is_gone_is_not_announced(path, how):
+    elsewhere = path.with_name("elsewhere.db")
+    with writing(path) as writer:
+        commit(writer, user("u", None, "hello"))
+        if how == "removed":
+            path.unlink()
+        else:
+            path.rename(elsewhere)
+        if how == "replaced":
+            shutil.copy(elsewhere, path)
+        with pytest.raises(StoreUnavailable, match="removed, moved or replaced") as refused:
+            commit(writer, user("v", "u", "again"))
+        assert not refused.value.retryable
+        with pytest.raises(JournalClosed, match="removed, moved or replaced"):
+            commit(writer)
+
+
+def test_a_file_that_is_gone_as_soon_as_it_is_open(path, monkeypatch):
+    def opened(path, options):
+        connection = connect(path, options)
+        path.unlink()
+        return connection
+
+    monkeypatch.setattr(journal, "connect", opened)
+    with pytest.raises(StoreUnavailable, match="no such file"), writing(path):
+        pass
+    assert not any(entry.suffix == ".lock" for entry in path.parent.iterdir())
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_known_to_be_gone(path):
+    path.parent.chmod(0o777)
+    code = """
+        folder = Path(sys.argv[1]).parent / "folder"
+        folder.mkdir()
+        with writing(folder / "c.db") as writer:
+            commit(writer, user("u", None, "hello"))
+            folder.chmod(0o600)
+            print(len(commit(writer, user("v", "u", "again"))))
+            folder.chmod(0o755)
+        print(len(stored(folder / "c.db")[0]))
+    """
+    assert as_nobody(code, path) == ["1", "2"]
 
 
 # ---------------------------------------------------------------- busy, and the rest
@@ -263,6 +310,8 @@ def test_others_that_write_for_too_long(path):
         (errno.EIO, StoreWriteFailed),
         (errno.EMFILE, StoreWriteFailed),
         (errno.ENOENT, StoreUnavailable),
+        (errno.ENAMETOOLONG, StoreUnavailable),
+        (errno.ELOOP, StoreUnavailable),
     ],
 )
 def test_errors_of_the_operating_system(path, number, kind):

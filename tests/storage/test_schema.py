@@ -17,6 +17,7 @@ from meerkat_rt.storage import (
     StoreReadOnly,
     StoreTooNew,
     StoreUnavailable,
+    journal,
     schema,
 )
 from meerkat_rt.storage.reading import read_store
@@ -169,6 +170,19 @@ def test_a_writer_notices_that_the_store_was_migrated_under_it(path):
         with pytest.raises(StoreTooNew):
             commit(writer, user("v", "u", "again"))
     assert len(stored(path, migrations=NEWER)[0]) == 1
+
+
+def test_a_store_migrated_between_opening_and_reading_is_too_new(path, monkeypatch):
+    begun(path, "s")
+
+    def opened(*arguments):
+        connection = connect(*arguments)
+        connect(path, StoreOptions(migrations=(*MIGRATIONS, "DROP TABLE message"))).close()
+        return connection
+
+    monkeypatch.setattr(journal, "connect", opened)
+    with pytest.raises(StoreTooNew):
+        stored(path)
 
 
 def begun(path, session_id, **options):
