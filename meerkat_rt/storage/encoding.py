@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..model import codec
 from ..model.conversation import JSON, Message
 from ..model.delta_run import DeltaRun
+from ..model.errors import InvalidJson
 from ..model.transcript import (
     AppendRealtimeTranscript,
     AssistantTextDelta,
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
     from ..model.delta_run import TranscriptEntry
 
+
+# Of a message.  What is written must be read again, perhaps by a caller who has used up more of the
+# stack; reading takes two calls a level, of a thousand.  The arguments of a tool have about ten.
+MAX_DEPTH = 128
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -138,8 +143,28 @@ def named_responses(records: Iterable[JSON]) -> set[str]:
 
 
 def encode_message(stored: StoredMessage) -> bytes:
-    """A message with the items that it was made of."""
-    return to_bytes({"item_ids": list(stored.item_ids), "message": codec.encode(stored.message)})
+    """A message with the items that it was made of.
+
+    Raises:
+        InvalidJson: it has no JSON form, or is nested more than `MAX_DEPTH` deep.
+    """
+    message = codec.encode(stored.message)
+    _check_depth(message)
+    return to_bytes({"item_ids": list(stored.item_ids), "message": message})
+
+
+def _check_depth(message: JSON) -> None:
+    level = [message]
+    for _ in range(MAX_DEPTH):
+        level = [
+            value
+            for each in level
+            if isinstance(each, (dict, list))
+            for value in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise InvalidJson(f"a message is nested more than {MAX_DEPTH} levels deep")
 
 
 def decode_message(data: JSON) -> StoredMessage:

@@ -43,6 +43,7 @@ class SqliteJournal:
 
         Raises:
             TypeError: something in the batch is no transcript event.
+            InvalidJson: its history cannot be written, or is nested too deeply to be read again.
             StagedTextConflict: other text is staged or settled under the same id.
             StoreError: it could not be written; see `errors`.
             JournalClosed: the block has been left.
@@ -146,6 +147,7 @@ class SqliteStore:
 
         Raises:
             SessionExists: there is such a session.
+            InvalidJson: a message cannot be written, or is nested too deeply to be read again.
             InvalidRequest: the messages are not those of the state, or the id is no id.
             TranscriptStateError: the state is inconsistent.
             StoreError: as for `open`.

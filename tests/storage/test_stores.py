@@ -11,8 +11,13 @@ from storage.storage_kit import conversation_log, messages_of, staged
 from transcript.transcript_kit import done, spoken, text, trunc, user
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from meerkat_rt.model.conversation import SystemMessage, UserMessage
-from meerkat_rt.model.errors import InvalidRequest
+from meerkat_rt.model.conversation import (
+    AssistantMessage,
+    AssistantToolUse,
+    SystemMessage,
+    UserMessage,
+)
+from meerkat_rt.model.errors import InvalidJson, InvalidRequest
 from meerkat_rt.runtime.ports import StoredConversation, TranscriptBatch
 from meerkat_rt.storage import (
     JournalClosed,
@@ -214,6 +219,24 @@ async def test_the_mode_of_heard_prefixes_may_change_between_openings(store):
         await journal.commit(batch(*more))
     state = (await store.read("s")).state
     assert state.items["b"].heard_content_index is None
+
+
+def call_nested(depth):
+    args = {}
+    for _ in range(depth):
+        args = {"a": [args]}
+    return AssistantMessage(blocks=(AssistantToolUse(id="c", name="clock", args=args),))
+
+
+async def test_history_that_is_accepted_can_be_read_and_what_is_too_deep_is_refused(path):
+    store = SqliteStore(path, sync=False)
+    async with store.open("s") as journal:
+        for depth in (63, 64, 100, 1000):
+            with pytest.raises(InvalidJson, match=r"nested (more than 128 levels|too) deep"):
+                await journal.commit(batch(history=[call_nested(depth)]))
+        await journal.commit(batch(history=[call_nested(61)]))
+    (entry,) = (await store.read("s")).messages
+    assert entry.message == call_nested(61)
 
 
 # ---------------------------------------------------------------- staged text
