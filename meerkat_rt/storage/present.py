@@ -256,4 +256,7 @@ def _when(of: StoredConversation | StoredSession) -> str:
 
 
 def _minute(time: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(time, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    try:
+        return f"{datetime.datetime.fromtimestamp(time, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):  # of another unit, or none
+        return f"time {time!r}"

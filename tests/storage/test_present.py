@@ -223,6 +223,13 @@ def test_list_of_sessions():
     ]
 
 
+@pytest.mark.parametrize("time", [1.7e12, -1e18, float("nan")])
+def test_a_time_that_is_none_hides_nothing(time):
+    session = StoredSession(session_id="s", messages=1, updated_at=time)
+    assert sessions_to_text([session]) == f"s  1 message, time {time!r}\n"
+    assert conversation_to_text(conversation(UserMessage("hi"), created_at=time)).endswith("hi\n")
+
+
 # ---------------------------------------------------------------- JSON
 
 
