@@ -15,6 +15,7 @@ from .errors import StoreCorrupted as StoreCorrupted
 from .errors import StoredStateRefused as StoredStateRefused
 from .errors import StoreError as StoreError
 from .errors import StoreFull as StoreFull
+from .errors import StoreNotFound as StoreNotFound
 from .errors import StoreReadOnly as StoreReadOnly
 from .errors import StoreTooNew as StoreTooNew
 from .errors import StoreUnavailable as StoreUnavailable

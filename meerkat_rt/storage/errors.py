@@ -72,6 +72,11 @@ class StoreUnavailable(StoreError):
 
 
 @attrs.define(eq=False, kw_only=True)
+class StoreNotFound(StoreUnavailable):
+    """There is no such file.  One is made by writing to it."""
+
+
+@attrs.define(eq=False, kw_only=True)
 class NotAStore(StoreError):
     """The file exists and is something else.  It has been left as it is."""
 

@@ -14,6 +14,7 @@ from .errors import (
     StoreCorrupted,
     StoreError,
     StoreFull,
+    StoreNotFound,
     StoreReadOnly,
     StoreUnavailable,
     StoreWriteFailed,
@@ -102,7 +103,7 @@ def _cannot_open(path: Path, text: str) -> StoreError:
     if not os.path.isdir(directory):
         return StoreUnavailable(message=f"no directory {directory}", path=str(path))
     if not os.path.exists(path) and os.access(directory, os.W_OK):
-        return StoreUnavailable(message="no such file", path=str(path))
+        return StoreNotFound(message="no such file", path=str(path))
     if not os.access(directory, os.W_OK) or not os.access(path, os.W_OK):
         return StoreReadOnly(message="the directory or the file is read-only", path=str(path))
     return StoreUnavailable(message=text, path=str(path))

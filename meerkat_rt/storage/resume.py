@@ -11,6 +11,7 @@ from ..model.errors import InvalidRequest
 from ..model.open_config import RealtimeSessionOpenConfig
 from ..model.turns import LeftOut, newest_turns
 from .conversation import checked_session_id
+from .errors import SessionNotFound, StoreNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ async def resume_config(
     *,
     budget: int | None = None,
     count: Callable[[Message], int] | None = None,
+    missing_ok: bool = False,
 ) -> Resumption:
     """The config that seeds a new session with a stored conversation.
 
@@ -47,12 +49,15 @@ async def resume_config(
     newest turns are kept as long as they fit, each from what the user said to the end of the
     answer, and never a part of one.  What comes before the first turn, such as instructions, is
     always kept.  `count` gives the tokens of a message; without it they are estimated.
+    `missing_ok`: a conversation that is not there, in a store that may not be there yet either, is
+    one that begins.
 
     A checkpoint; cancelling has no effect.
 
     Raises:
         InvalidRequest: `budget` is negative, or no number of tokens, or another argument is not
             what it should be.
+        SessionNotFound, StoreNotFound: there is no such conversation, without `missing_ok`.
         LlmError: the conversation cannot be read; see `SessionStore.read`.
     """
     if isinstance(store, type) or not hasattr(store, "read"):
@@ -71,8 +76,14 @@ async def resume_config(
         raise InvalidRequest(
             f"count is {check.shown(count)}; allowed: a function of a message, or None"
         )
-    conversation = await store.read(session_id)
-    stored = tuple(entry.message for entry in conversation.messages)
+    stored: tuple[Message, ...] = ()
+    try:
+        conversation = await store.read(session_id)
+    except (SessionNotFound, StoreNotFound):
+        if not missing_ok:
+            raise
+    else:
+        stored = tuple(entry.message for entry in conversation.messages)
     own = base_config.seed_messages
     messages = stored if stored[: len(own)] == own else (*own, *stored)
     newest = newest_turns(messages, budget, count)

@@ -123,7 +123,7 @@ class SqliteStore:
         """As `SessionStore.sessions`.  A checkpoint.  Cancelled: waits for the reading to end.
 
         Raises:
-            StoreUnavailable: there is no such file.
+            StoreNotFound: there is no such file.
             StoreError: it cannot be read; see `errors`.
         """
         return await trio.to_thread.run_sync(self._sessions)
@@ -133,6 +133,7 @@ class SqliteStore:
 
         Raises:
             SessionNotFound: there is no such session.
+            StoreNotFound: there is no such file.
             StoreCorrupted: what is stored is not what was written, or breaks a rule.
             StoreError: the file cannot be read; see `errors`.
         """

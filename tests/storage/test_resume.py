@@ -44,6 +44,7 @@ from meerkat_rt.storage import (
     MemoryStore,
     SessionNotFound,
     SqliteStore,
+    StoreNotFound,
     estimate_tokens,
     resume_config,
 )
@@ -259,3 +260,23 @@ PICTURE = ImageContent("image/png", InlineData(b"..."))
 )
 def test_estimated_tokens(message, tokens):
     assert estimate_tokens(message) == tokens
+
+
+# ------------------------------------------------------------ the first time
+
+
+@pytest.mark.parametrize("store", ["memory", "no file", "no session"])
+async def test_a_conversation_that_is_not_there_yet_begins_where_that_is_allowed(store, path):
+    if store == "no session":
+        with writing(path, "another") as writer:
+            commit(writer, user("u", None, "hello"))
+    kept = MemoryStore() if store == "memory" else SqliteStore(path)
+    missing = StoreNotFound if store == "no file" else SessionNotFound
+    with pytest.raises(missing):
+        await resume_config(kept, "mine", BASE)
+    base = BASE.with_seed_messages([SystemMessage("Be brief.")])
+    began = await resume_config(kept, "mine", base, missing_ok=True, budget=100)
+    assert began.config == base
+    assert began.tokens == estimate_tokens(base.seed_messages[0])
+    assert began.left_out == LeftOut()
+    assert path.exists() is (store == "no session")
