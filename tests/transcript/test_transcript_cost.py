@@ -59,6 +59,8 @@ def counted(work):
         return trace
 
     before = sys.gettrace()
+    # Python 3.12 looks only as it begins whether anybody wants to see instructions.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         work()
@@ -194,7 +196,7 @@ def test_one_more_delta_is_a_short_path():
     first, *more = [spoken("r", f"d{n}", "a", "u", "word ") for n in range(101)]
     authority.apply(first)
     cost = counted(lambda: authority.apply_all(more)) / 100
-    assert cost < 90  # the other path takes several times that
+    assert cost < 100  # on each Python; the other path takes several times that
     assert authority.apply(spoken("r", "last", "a", "u", "x")) is authority.apply(
         spoken("r", "very last", "a", "u", "x")
     )
