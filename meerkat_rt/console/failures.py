@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from meerkat_rt.runtime.errors import LlmError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from meerkat_rt.runtime.failures import leaves
 
 
 def sentences(group: BaseExceptionGroup[BaseException]) -> list[str]:
@@ -15,17 +11,9 @@ def sentences(group: BaseExceptionGroup[BaseException]) -> list[str]:
 
     To be printed after the `except*`: what exits in there ends up in a group itself.
     """
-    return list(dict.fromkeys(map(_sentence, _leaves(group))))
+    return list(dict.fromkeys(map(_sentence, leaves(group))))
 
 
 def _sentence(error: BaseException) -> str:
     # Which of its many kinds it is can be looked up, unlike that of an error of our own.
     return f"{type(error).__name__}: {error}" if isinstance(error, LlmError) else str(error)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error

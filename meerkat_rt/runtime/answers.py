@@ -74,10 +74,9 @@ class Answer:
                 raise self._failure()
 
     async def _arrival(self) -> RealtimeSessionEvent | None:
-        """What comes next; None if nothing will."""
+        """What comes next; None if nothing will, or not in time."""
         with trio.CancelScope() as self._scope:
             self._core.attended = self._attend
-            self._scope.deadline = trio.current_time() + self._limit()
             self._attend()
             try:
                 return await self._core.events.following()
@@ -85,7 +84,7 @@ class Answer:
                 raise self._core.closed_error() from self._core.error
             finally:
                 self._core.attended = None
-        return None
+        return self._core.events.poll()  # what came in the same moment is not too late
 
     # ---------------------------------------------------------------- whether it will come
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..model.checks import expect as expect
-from ..model.checks import shown
+from ..model.checks import expect, shown
 from ..model.errors import InvalidConfig, InvalidInputShape, InvalidRequest, RequestTooLarge
 from ..model.open_config import RealtimeSessionOpenConfig
 from .limits import SessionLimits

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import attrs
 import trio
 
+from ..model.checks import expect
 from ..model.conversation import ToolResult, UserMessage
 from ..model.errors import AudioFormatMismatch, InvalidInputShape, InvalidRequest, RequestTooLarge
 from ..model.events import ClosedBy, CloseReason
@@ -23,7 +24,6 @@ from .arguments import (
     check_open_config,
     check_sendable,
     check_text,
-    expect,
 )
 from .playback import Playback
 from .requests import ResponseRequest

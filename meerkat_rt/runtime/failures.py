@@ -29,17 +29,17 @@ def what_to_raise(
     the application's.  Our own failure comes out bare.  Only where both failed they come as a
     group.  A cancellation beside an error is dropped: whoever cancelled will see that again.
     """
-    of_block = set(map(id, _leaves(own)))
+    of_block = set(map(id, leaves(own)))
     failures = [
         failure
         for error in group.exceptions
         if (failure := _failure(error)) is not None
-        and not of_block.issuperset(map(id, _leaves(error)))
+        and not of_block.issuperset(map(id, leaves(error)))
     ]
     if own is not None and _failure(own) is not None:
         failures.insert(0, own)
     if not failures:
-        return own or next(_leaves(group))
+        return own or next(leaves(group))
     if len(failures) == 1:
         return failures[0]
     return BaseExceptionGroup("the block and its session failed", failures)
@@ -53,7 +53,7 @@ def beside(
     `failed` is what to call the latter.  It is noted on an error of the block's; what wants the
     program to stop is raised with that.
     """
-    if own is not None and set(map(id, _leaves(own))).issuperset(map(id, _leaves(error))):
+    if own is not None and set(map(id, leaves(own))).issuperset(map(id, leaves(error))):
         return own
     if own is None:
         return failed if isinstance(error, Exception) else error
@@ -75,9 +75,10 @@ def _failure(error: BaseException) -> BaseException | None:
     return rest
 
 
-def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+def leaves(error: BaseException | None) -> Iterator[BaseException]:
+    """The exceptions of a group that are no groups themselves, however deep; one alone is one."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
-            yield from _leaves(each)
+            yield from leaves(each)
     elif error is not None:
         yield error

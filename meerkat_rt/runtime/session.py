@@ -14,6 +14,7 @@ import pybase64
 import trio
 
 from ..model import client_events as client
+from ..model.checks import expect
 from ..model.client_events import Applied, RequiresResumption, ToolResponse
 from ..model.conversation import TextContent, ToolResult
 from ..model.errors import InvalidInputShape, InvalidRequest
@@ -23,7 +24,7 @@ from ..model.media import RealtimeAudioChunk, RealtimeTurningMode
 from ..turn.effects import ToolSpec
 from ..turn.ports import ResponseOptions, SendRaw
 from .answers import Answer
-from .arguments import check_text, expect
+from .arguments import check_text
 from .commands import SessionCommands
 
 if TYPE_CHECKING:

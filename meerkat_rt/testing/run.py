@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from ..runtime.failures import leaves
 from . import descriptors, places, scheduler
 from .clock import THREAD_PATIENCE, virtual_clock
 from .probe import Place, Probe
@@ -182,8 +183,8 @@ def _violations(
     if error is not None and not stuck:
         yield from (
             f"escaped: {_flat(leaf)}"
-            for leaf in _leaves(error, checks.allowed)
-            if leaf is not trial.raised
+            for leaf in leaves(error)
+            if not isinstance(leaf, checks.allowed) and leaf is not trial.raised
         )
     yield from trial.leaks
     for wire in trial.wires:
@@ -233,16 +234,6 @@ def _is_an_interrupt(error: BaseException) -> bool:
     return isinstance(error, BaseExceptionGroup) and (
         error.subgroup((KeyboardInterrupt, SystemExit)) is not None
     )
-
-
-def _leaves(
-    error: BaseException, allowed: tuple[type[BaseException], ...]
-) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each, allowed)
-    elif not isinstance(error, allowed):
-        yield error
 
 
 def _flat(error: BaseException) -> str:

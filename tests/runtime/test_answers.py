@@ -7,6 +7,7 @@ import trio
 from runtimekit import EXPLICIT, linger, meeting, of, take
 
 from meerkat_rt import RealtimeTextChunk, errors, events
+from meerkat_rt.runtime.answers import Answer
 from meerkat_rt.turn.effects import Lost, Superseded
 
 TONE = b"\x01\x00" * 2400  # 100 ms at 24 kHz
@@ -123,6 +124,22 @@ async def test_speech_whose_turn_never_ends_does_so_too(autojump_clock):
     async with meeting(script) as meet:
         with trio.fail_after(AN_HOUR), pytest.raises(errors.Unanswered):
             await meet.session.send_audio_and_wait(TONE)
+
+
+async def test_what_comes_as_the_wait_ends_is_not_too_late(autojump_clock, monkeypatch):
+    async with meeting(linger) as meet:
+        lane = meet.core.events
+        following, late = lane.following, events.InputAudioCleared()
+
+        async def given_up():
+            try:
+                return await following()
+            except trio.Cancelled:
+                lane.put([late])
+                raise
+
+        monkeypatch.setattr(lane, "following", given_up)
+        assert await Answer(meet.core, patience=1).next_event() is late
 
 
 async def test_an_interruption_before_the_answer_says_so_and_one_amid_it_is_its_end(

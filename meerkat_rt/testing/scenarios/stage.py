@@ -25,6 +25,7 @@ from ...model.media import RealtimeTurningMode
 from ...model.open_config import RealtimeSessionOpenConfig
 from ...runtime import errors
 from ...runtime.factories import open_session
+from ...runtime.failures import leaves
 from ...runtime.limits import SessionLimits
 from ...runtime.ports import RealtimeSessionFactory
 from ...runtime.tools import ToolSet
@@ -270,9 +271,9 @@ def _blows(witness: Witness, ends: tuple[type[BaseException], ...]) -> Iterator[
             cancelled, found = error.split(trio.Cancelled)
         if found is None:
             raise
-        leaves = list(_leaves(found))
-        witness.surfaced = any(leaf is trial.raised for leaf in leaves)
-        if not all(isinstance(leaf, ends) or _by_the_blow(trial, leaf) for leaf in leaves):
+        ended_by = list(leaves(found))
+        witness.surfaced = any(leaf is trial.raised for leaf in ended_by)
+        if not all(isinstance(leaf, ends) or _by_the_blow(trial, leaf) for leaf in ended_by):
             raise
         trial.ended_by(found)
         if cancelled is not None:
@@ -297,11 +298,3 @@ def _is_of_a_body(error: BaseException) -> bool:
     """Whether it was raised by a line of a scenario."""
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     return Path(frame.f_code.co_filename).parent == _HERE
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
