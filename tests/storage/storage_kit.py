@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,21 @@ from meerkat_rt.storage.schema import StoreOptions
 from meerkat_rt.transcript import TranscriptAuthority
 
 ROOT = Path(__file__).parents[2]
+
+# ---------------------------------------------------------------- moments
+
+
+def before_each_statement(monkeypatch, act):
+    """SQLite's connections from now on `act` before each statement, with its text."""
+    opened = sqlite3.connect
+
+    def traced(*arguments, **options):
+        connection = opened(*arguments, **options)
+        connection.set_trace_callback(act)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+
 
 # ---------------------------------------------------------------- garbage
 

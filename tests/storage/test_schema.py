@@ -6,7 +6,7 @@ import multiprocessing
 import sqlite3
 
 import pytest
-from storage.storage_kit import commit, stored, writing
+from storage.storage_kit import before_each_statement, commit, stored, writing
 from transcript.transcript_kit import user
 
 from meerkat_rt.storage import (
@@ -228,13 +228,7 @@ def test_another_makes_the_store_between_two_statements_of_ours(path, monkeypatc
             except StoreError as error:  # it is our turn, and the other one does not wait
                 other = error
 
-    def traced(*arguments, **options):
-        connection = connect(*arguments, **options)
-        connection.set_trace_callback(make_another)
-        return connection
-
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", traced)
+    before_each_statement(monkeypatch, make_another)
     begun(path, "s")
     assert other is not None
     expected = {"s", "other"} if other == "written" else {"s"}
@@ -253,13 +247,7 @@ def test_the_switch_to_the_log_waits_for_another_that_has_just_the_write_lock(pa
             other.close()
         statements.append(statement)
 
-    def traced(*arguments, **options):
-        connection = opened(*arguments, **options)
-        connection.set_trace_callback(end_after_the_switch)
-        return connection
-
-    opened = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", traced)
+    before_each_statement(monkeypatch, end_after_the_switch)
     connection = connect(path, StoreOptions())
     connection.close()
     assert sum("journal_mode" in statement for statement in statements) == 2

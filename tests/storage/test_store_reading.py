@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import ExitStack
 
 import pytest
-from storage.storage_kit import as_nobody, commit, writing
+from storage.storage_kit import as_nobody, before_each_statement, commit, writing
 from transcript.transcript_kit import user
 
 from meerkat_rt.storage import StoreBusy, StoreCorrupted, StoreReadOnly, StoreTooNew, reading
@@ -187,13 +187,7 @@ def test_a_store_migrated_between_two_statements_is_read_as_it_was_or_too_new(
             monkeypatch.undo()
             connect(path, StoreOptions(migrations=NEWER)).close()
 
-    def traced(*arguments, **options):
-        connection = opened(*arguments, **options)
-        connection.set_trace_callback(migrate)
-        return connection
-
-    opened = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", traced)
+    before_each_statement(monkeypatch, migrate)
     store = SqliteStore(path)
     try:
         assert (store._read("s") if what == "_read" else store._sessions()) != ()
