@@ -183,9 +183,14 @@ class SessionCore:
 
     # ---------------------------------------------------------------- steps
 
-    def step(self) -> None:
-        """Hand out what the machine said since the last step.  The second half of every step."""
-        events, transcript, effects = self.machine.drain()
+    def step(self, *, whole: bool = False) -> None:
+        """Hand out what the machine said since the last step.  The second half of every step.
+
+        Deltas of one text come to the transcript together, when something else is said of it,
+        unless a store wants them, or all of it is wanted: `whole`.
+        """
+        keep = self.journal is None and not whole
+        events, transcript, effects = self.machine.drain(keep_run=keep)
         if effects:
             for effect in effects:
                 EFFECTS[type(effect)](self, effect)

@@ -6,7 +6,7 @@ It belongs to the session, not to a connection, and is touched only in synchrono
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import attrs
 import trio
@@ -14,7 +14,7 @@ import trio
 from ..model.events import MediaGap, OutputAudioChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from ..model.events import RealtimeSessionEvent
     from ..model.media import RealtimeAudioFormat
@@ -46,10 +46,13 @@ class Source(Protocol):
     """Where events come from, for a reader that has nothing else to do; see `Reading`."""
 
     under_way: bool
+    wait: Callable[[], Coroutine[Any, Any, list[bytes] | None]]
 
     def enter(self) -> bool: ...
 
-    async def read(self) -> None: ...
+    def heard(self, frames: list[bytes] | None) -> None: ...
+
+    def failed(self, failure: BaseException) -> bool: ...
 
     def interrupt(self) -> None: ...
 
@@ -76,6 +79,7 @@ class EventLane:
         on_dropped: Callable[[OutputAudioChunk], None],
     ) -> None:
         self._limits = limits
+        self._most = limits.waiting_events
         self._format = output_format
         self._on_audio = on_audio
         self._on_dropped = on_dropped
@@ -141,14 +145,18 @@ class EventLane:
                 added += size
             else:
                 queue.append(event)
-        self._audio_bytes += added
+        if self._audio:
+            self._audio_bytes += added
+            self._keep_bounds()
+        if self._reader is not None or (self._source is not None and self._source.under_way):
+            self._wake()
+        return len(queue) > self._most and self.waiting > self._most
+
+    def _keep_bounds(self) -> None:
         while self._audio and (
             self._audio_bytes > self._limits.output_audio_bytes or len(self._audio) > _CHUNKS
         ):
             self._drop_oldest()
-        self._wake()
-        most = self._limits.waiting_events
-        return len(self._queue) > most and self.waiting > most
 
     def _drop_oldest(self) -> None:
         place = self._audio.popleft()
@@ -277,7 +285,14 @@ class EventLane:
                 elif not self._ended:
                     source = self._source
                     if source is not None and source.enter():
-                        await source.read()
+                        wait = source.wait
+                        try:
+                            frames = await wait()
+                        except BaseException as failure:
+                            if not source.failed(failure):
+                                raise
+                        else:
+                            source.heard(frames)
                         continue
                     # A coroutine of its own for the sleep would cost each event of a paced session.
                     self._reader = trio.lowlevel.current_task()

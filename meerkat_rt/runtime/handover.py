@@ -80,6 +80,7 @@ def connect(core: SessionCore, link: Link, *, counts_anew: bool) -> None:
     """
     core.session_id = link.session_id
     if counts_anew:
+        core.step(whole=True)  # the transcript is asked for every id so far
         link.aliases = Aliases.beside(core)
     core.link = link
     core.events.draw_from(link.reading)

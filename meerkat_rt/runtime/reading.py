@@ -7,14 +7,14 @@ the receiver reads.  What is read goes the same way, in the same steps, whoever 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import trio
 
 from ..transport import TransportClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from ..transport import Transport
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # interruption waits for this many frames at most.
 FRAMES_PER_STEP = 96
 
+Wait: TypeAlias = "Callable[[], Coroutine[Any, Any, list[bytes] | None]]"
+"""Waits for what comes next, and returns it, or None if it is to be fetched."""
+
 
 @final
 class Reading:
@@ -30,8 +33,7 @@ class Reading:
 
     `hear` is given what was read, at most `FRAMES_PER_STEP` frames at a time, in a step of whoever
     reads.  The receiver calls `run`; the task that waits for events calls `enter`, which says
-    whether it may `read`, and then has to.  `under_way` says that it waits there, and may be
-    interrupted.
+    whether it may read.  `under_way` says that it waits, and may be interrupted.
 
     Invariant: only one of the two is in `Transport.receive`, and what it returned is heard before
     anything is that came after.
@@ -43,14 +45,15 @@ class Reading:
         "_standby",
         "_transport",
         "_unheard",
-        "enter",
         "under_way",
+        "wait",
     )
 
     def __init__(self, transport: Transport, hear: Callable[[list[bytes]], None]) -> None:
         self._transport = transport
-        self._standby = standby = transport.standby()
-        self.enter = _never if standby is None else standby.enter
+        self._standby = transport.standby()
+        arrival = None if self._standby is None else transport.arrival()
+        self.wait: Wait = transport.receive if arrival is None else arrival
         self._hear = hear
         self._unheard: list[list[bytes]] = []  # the rest of a burst, a step each, the last first
         self._failure: Exception | None = None  # of a step in another task, for the receiver
@@ -70,57 +73,80 @@ class Reading:
                 await trio.lowlevel.checkpoint()
                 self._hear(self._unheard.pop())
                 continue
-            if standby is not None and not transport.pending:
+            if standby is not None and not transport.pending():
                 await standby.stand_by()
                 while self.under_way:  # somebody closed the transport, and it is on its way out
                     await trio.lowlevel.checkpoint()
             if self._failure is not None:
                 raise self._failure
             if not self._unheard:
-                self._step(await transport.receive())
+                frames = await transport.receive()
+                if len(frames) > FRAMES_PER_STEP:
+                    frames = self._first_step(frames)
+                self._hear(frames)
 
-    def _step(self, frames: list[bytes]) -> None:
-        if len(frames) > FRAMES_PER_STEP:
-            starts = range(0, len(frames), FRAMES_PER_STEP)
-            self._unheard = [frames[start : start + FRAMES_PER_STEP] for start in reversed(starts)]
-            frames = self._unheard.pop()
-        self._hear(frames)
+    def _first_step(self, frames: list[bytes]) -> list[bytes]:
+        """So much of a burst as makes a step; the rest is for the next ones."""
+        starts = range(0, len(frames), FRAMES_PER_STEP)
+        self._unheard = [frames[start : start + FRAMES_PER_STEP] for start in reversed(starts)]
+        return self._unheard.pop()
 
     # ---------------------------------------------------------------- in the receiver's place
 
-    async def read(self) -> None:
-        """Read and hear once, in the place of the receiver, which learns of the end, or a failure.
+    def enter(self) -> bool:
+        """Be the reader from now on; whether the caller may.
 
-        Only after `enter` has allowed it.  A checkpoint; cancel-safe.  Returns without having heard
-        anything if it was interrupted.
+        If so it has to `wait`, once, and to say in the same step what came of it: `heard`, or
+        `failed`.  A coroutine around the three would cost each event of a paced session.
         """
-        transport, standby = self._transport, self._standby
-        assert standby is not None
+        standby = self._standby
+        if standby is None or not standby.enter():
+            return False
         self.under_way = True
+        return True
+
+    def heard(self, frames: list[bytes] | None) -> None:
+        """Hear what has come; `frames` is what `wait` has returned."""
+        standby, hear = self._standby, self._hear
+        assert standby is not None
+        self.under_way = False
         try:
-            frames = await transport.receive()
-            self.under_way = False
+            if frames is None:
+                frames = self._transport.receive_nowait()
+            if len(frames) > FRAMES_PER_STEP:
+                frames = self._first_step(frames)
             if frames:
-                self._step(frames)
-        except TransportClosed:
-            pass  # which is pending from now on, for the receiver
-        except Exception as failure:  # a bug of ours, which is the session's and not the caller's
-            self._failure = failure
+                hear(frames)
+        except BaseException as failure:
+            if not self._broke(failure):
+                raise
+            return
+        if self._unheard or self._transport.pending():
             standby.call()
-        except BaseException:
-            standby.call()  # whoever only looks in, time and again, must not keep it from reading
-            raise
-        finally:
-            self.under_way = False
-            if self._unheard or transport.pending:
-                standby.call()
-            standby.leave()
+        standby.leave()
+
+    def failed(self, failure: BaseException) -> bool:
+        """Say what `wait` has raised; whether that is for the receiver to raise, not for you."""
+        if not isinstance(failure, trio.ClosedResourceError):
+            return self._broke(failure)
+        # Interrupted; or closed, of which the receiver has learnt already.
+        assert self._standby is not None
+        self.under_way = False
+        self._standby.leave()
+        return True
+
+    def _broke(self, failure: BaseException) -> bool:
+        standby = self._standby
+        assert standby is not None
+        self.under_way = False
+        if isinstance(failure, Exception) and not isinstance(failure, TransportClosed):
+            self._failure = failure  # a bug of ours; and of an end the transport knows
+        # Whoever only looks in, time and again, must not keep the receiver from reading, either.
+        standby.call()
+        standby.leave()
+        return isinstance(failure, Exception)
 
     def interrupt(self) -> None:
-        """Let the `read` under way return."""
+        """Let the `wait` under way end."""
         assert self._standby is not None
         self._standby.interrupt()
-
-
-def _never() -> bool:
-    return False

@@ -133,6 +133,16 @@ class WireStandby:
         self._attended |= self._standing
         return self._standing
 
+    async def arrival(self) -> None:
+        """Wait for something to read; see `Standby.arrival`."""
+        if self._pipe.readable:
+            await trio.lowlevel.checkpoint()
+            return
+        while not self._pipe.readable:
+            await self._pipe.news()
+            if self.interrupted:
+                raise trio.ClosedResourceError("the read was interrupted")
+
     def leave(self) -> None:
         """Read no more; see `Standby.leave`."""
         self._attended = self.interrupted = False
@@ -322,6 +332,15 @@ class WireStream(SharedStream, trio.abc.HalfCloseableStream):
             return data
         finally:
             self._receiving = False
+
+    def receive_nowait(self, max_bytes: int | None = None) -> bytes | None:
+        """The next bytes, b"" after the peer's end of file, None where there is nothing yet.
+
+        Raises:
+            BrokenResourceError: the connection was reset.
+            ClosedResourceError: this end was closed.
+        """
+        return self._take(max_bytes)
 
     def _take(self, most: int | None) -> bytes | None:
         self._check_open()

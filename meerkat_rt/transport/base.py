@@ -18,7 +18,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from .standby import Standby
+    from .standby import Arrival, Standby
 
 RECEIVE_BUFFER = 64 * 1024  # bytes a read; trio-websocket's 4 KiB triples the cost of audio
 BURST_BUFFER = 1024 * 1024  # bytes a read after one that filled the buffer
@@ -192,9 +192,22 @@ class Transport(Protocol):
         """
         ...
 
-    @property
     def pending(self) -> bool:
         """Whether `receive` has something to return, or to raise, without reading."""
+        ...
+
+    def arrival(self) -> Arrival | None:
+        """How the one that has entered may wait instead of calling `receive`, which costs more.
+
+        What came is then to be had from `receive_nowait`.  None: only `receive` knows how to wait.
+        """
+        ...
+
+    def receive_nowait(self) -> list[bytes]:
+        """What `receive` would return at once; nothing, if it would wait.
+
+        An end that it finds is `pending`.  Only where there is an `arrival`.  No checkpoint.
+        """
         ...
 
     async def send(self, messages: Sequence[bytes]) -> None:

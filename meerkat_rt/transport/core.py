@@ -18,7 +18,7 @@ from .base import ClosedBy, TransportClosed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .standby import Standby
+    from .standby import Arrival, Standby
 
 F = TypeVar("F")
 
@@ -206,7 +206,14 @@ class TransportCore(ABC, Generic[F]):
         """How two tasks share its reading; see `Transport.standby`."""
         return None
 
-    @property
+    def arrival(self) -> Arrival | None:
+        """How to wait for what `receive_nowait` returns; see `Transport.arrival`."""
+        return None
+
+    def receive_nowait(self) -> list[bytes]:
+        """What `receive` would return at once; see `Transport.receive_nowait`."""
+        raise NotImplementedError
+
     def pending(self) -> bool:
         """Whether `receive` has something to say at once; see `Transport.pending`."""
         return self._end is not None or bool(self._ready)

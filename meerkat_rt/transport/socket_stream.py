@@ -65,19 +65,28 @@ class WaitFirstStream(SharedStream):
                     await trio.lowlevel.wait_readable(self._descriptor)
                 except trio.ClosedResourceError:
                     continue  # closed, or interrupted
-            # Between the wake-up and this line somebody may have closed the socket, and its number
-            # may belong to another one by now.
-            if self._descriptor < 0:
-                break
-            try:
-                data = os.read(self._descriptor, size)
+            data = self.receive_nowait(size)
+            if data is not None:  # else a wake-up for nothing, which the kernel is free to give
                 self._more = len(data) == size
                 return data
-            except BlockingIOError:
-                continue  # a wake-up for nothing, which the kernel is free to give
-            except OSError as error:
-                raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
         raise trio.ClosedResourceError("this socket was closed")
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """What has arrived; None: nothing has.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken.
+            trio.ClosedResourceError: we closed it.
+        """
+        # Between a wake-up and this line somebody may have closed the socket, and its number may
+        # belong to another one by now.
+        self._check_open()
+        try:
+            return os.read(self._descriptor, max_bytes)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     def _check_open(self) -> None:
         if self._descriptor < 0:

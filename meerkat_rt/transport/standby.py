@@ -11,12 +11,22 @@ of its own, through which the socket is seen only while nobody else is about to 
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import sys
 from abc import abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_READABLE = 0x001  # EPOLLIN, which `select` has on Linux alone
+
+
+Arrival: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
+"""How to wait for something to read."""
 
 
 class ReadInterrupted(Exception):  # no error: somebody asked for it
@@ -49,6 +59,15 @@ class Standby(Protocol):
         """End the read under way; it raises `ReadInterrupted` unless it has got something."""
         ...
 
+    @property
+    def arrival(self) -> Arrival:
+        """Waits, for the one that has entered, until there is something to read.
+
+        A checkpoint; cancel-safe.  Raises `trio.ClosedResourceError` if it was interrupted, or the
+        connection was closed.
+        """
+        ...
+
     async def stand_by(self) -> None:
         """Wait until there is something to read and nobody else is about to, or for `call`.
 
@@ -65,10 +84,22 @@ class SharedStream(trio.abc.Stream):
     def standby(self) -> Standby | None:
         """How its reading is shared, for as long as it is open; None: it cannot be."""
 
-    @property
     def pending(self) -> bool:
         """Whether a read has something to return, or to raise, for which nobody would be woken."""
         return False
+
+    reads_alone = True
+    """Reading takes no writing: there is `receive_nowait`."""
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """What has arrived, as `receive_some` returns it; None: nothing has.  No checkpoint.
+
+        Raises:
+            NotImplementedError: where it does not read alone.
+            trio.BrokenResourceError: the connection is broken.
+            trio.ClosedResourceError: we closed it.
+        """
+        raise NotImplementedError
 
 
 class SocketStandby:
@@ -85,6 +116,7 @@ class SocketStandby:
         "_socket",
         "_standing",
         "announced",
+        "arrival",
         "interrupted",
     )
 
@@ -92,12 +124,13 @@ class SocketStandby:
         assert sys.platform == "linux"
         self._socket = socket
         self._epoll = select.epoll()
-        self._epoll.register(socket, select.EPOLLIN)
+        self._epoll.register(socket, _READABLE)
         self._attended = False  # somebody else is about to read
         self._standing = False  # somebody stands by, and has not been called
         self._closed = False
         self.interrupted = False
         self.announced = False
+        self.arrival: Arrival = functools.partial(trio.lowlevel.wait_readable, socket)
 
     def enter(self) -> bool:
         """Read from now on; see `Standby.enter`."""
@@ -111,7 +144,7 @@ class SocketStandby:
         """Read no more; see `Standby.leave`."""
         self._attended = self.interrupted = False
         if not self._closed:
-            self._epoll.modify(self._socket, select.EPOLLIN)
+            self._epoll.modify(self._socket, _READABLE)
 
     def call(self) -> None:
         """Wake the one that stands by; see `Standby.call`."""

@@ -83,7 +83,7 @@ class TLSStream(SharedStream):
             ReadInterrupted: see `Standby.interrupt`.
         """
         size = RECEIVE_BUFFER if max_bytes is None else max_bytes
-        if self.pending:
+        if self.pending():
             await trio.lowlevel.checkpoint()
         else:
             await self._feed(size)
@@ -98,7 +98,8 @@ class TLSStream(SharedStream):
                 return data
             await self._feed(size)
 
-    @property
+    reads_alone = False  # TLS may have something to answer
+
     def pending(self) -> bool:
         """Whether a read has something to return, or to raise, without the network."""
         return self._more() or self._ended or self._unreadable is not None

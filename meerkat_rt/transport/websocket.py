@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from websockets.typing import Subprotocol
 
     from .base import OpenStream, WebSocketTarget
-    from .standby import Standby
+    from .standby import Arrival, Standby
 
 # The library writes every header to its debug log, an API key among them, and formats each frame
 # for it.  Its own logger would do so for whoever turns debugging on for everything; this one never
@@ -75,12 +75,18 @@ class WebSocketTransport(TransportCore[bytes]):
         """How two tasks share its reading: as its stream's is; see `Transport.standby`."""
         return None if self._shared is None else self._shared.standby()
 
-    @property
+    def arrival(self) -> Arrival | None:
+        """How to wait for what `receive_nowait` returns; see `Transport.arrival`."""
+        if self._shared is None or not self._shared.reads_alone:
+            return None
+        standby = self._shared.standby()
+        return None if standby is None else standby.arrival
+
     def pending(self) -> bool:
         """Whether `receive` has something to say at once; see `Transport.pending`."""
         if self._end is not None or self._ready:
             return True
-        return self._shared is not None and self._shared.pending
+        return self._shared is not None and self._shared.pending()
 
     def start(self, data: bytes) -> None:
         """Begin with what came in one read with the answer to the handshake."""
@@ -103,20 +109,34 @@ class WebSocketTransport(TransportCore[bytes]):
                 except _STREAM_ERRORS as error:
                     self._closed_by_network(error)
                     break
-                if not data:
-                    messages = self._feed_library(self._scanner.unparsed())
-                    self._closed_by_network(None)
-                    break
-                # A read that fills the buffer says that more waits.
-                self._read_size = BURST_BUFFER if len(data) >= self._read_size else RECEIVE_BUFFER
-                few = self._scanner.whole(data) if len(data) <= _FEW else None
-                messages = self._parse(data) if few is None or self._closing is not None else few
+                messages = self._came(data)
             if messages:
                 return messages
         finally:
             self._reading = False
         assert self._end is not None
         raise self._end.error()
+
+    def receive_nowait(self) -> list[bytes]:
+        """What `receive` would return at once; see `Transport.receive_nowait`."""
+        assert self._shared is not None
+        try:
+            data = self._shared.receive_nowait(self._read_size)
+        except _STREAM_ERRORS as error:
+            self._closed_by_network(error)
+            return []
+        return [] if data is None else self._came(data)
+
+    def _came(self, data: bytes) -> list[bytes]:
+        """The messages that a read has completed; it may have been the last."""
+        if not data:
+            messages = self._feed_library(self._scanner.unparsed())
+            self._closed_by_network(None)
+            return messages
+        # A read that fills the buffer says that more waits.
+        self._read_size = BURST_BUFFER if len(data) >= self._read_size else RECEIVE_BUFFER
+        few = self._scanner.whole(data) if len(data) <= _FEW else None
+        return self._parse(data) if few is None or self._closing is not None else few
 
     def _parse(self, data: bytes) -> list[bytes]:
         """Turn what was read into messages; note what else it says."""

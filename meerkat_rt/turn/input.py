@@ -200,7 +200,7 @@ class InputSide:
         self._ctx.events.append(
             InputTranscriptFinalForItem(
                 item_id=item_id,
-                previous_item_id=self._items.previous(item_id),
+                previous_item_id=self._items.previous.get(item_id),
                 content_index=event.content_index,
                 text=event.text,
             )
@@ -240,7 +240,7 @@ class InputSide:
         self._ctx.transcript.append(
             UserTranscriptFinal(
                 item_id=item_id,
-                previous_item_id=self._items.previous(item_id),
+                previous_item_id=self._items.previous.get(item_id),
                 content_index=content_index,
                 text=text,
             )
@@ -297,7 +297,7 @@ class InputSide:
         self._items.see(item_id, self._items.tail)
         final = InputTranscriptFinalForItem(
             item_id=item_id,
-            previous_item_id=self._items.previous(item_id),
+            previous_item_id=self._items.previous.get(item_id),
             content_index=0,
             text=text,
         )

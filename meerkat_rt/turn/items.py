@@ -8,7 +8,7 @@ from ..model.transcript import ItemObserved, ItemSkipped, RealtimeTranscriptRole
 from .context import SEED_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from .context import Context
 
@@ -29,7 +29,6 @@ class ItemMemory:
         "_ctx",
         "_gaps",
         "_owner",
-        "_previous",
         "_seeds",
         "known",
         "previous",
@@ -41,9 +40,7 @@ class ItemMemory:
         self.known: dict[str, bool] = {}  # item id -> history is done with it
         self.tail: str | None = None  # the newest item, None before the first
         self._seeds: set[str] = set()
-        self._previous: dict[str, str] = {}
-        # The first predecessor that was reported for an unsettled item, or None.  Every delta asks.
-        self.previous: Callable[[str], str | None] = self._previous.get
+        self.previous: dict[str, str] = {}  # the first that was reported, of unsettled items
         self._arrived_after: dict[str, str] = {}  # for items whose predecessor is not reported
         self._owner: dict[str, str] = {}  # assistant item -> response id
         self._gaps: dict[str, None] = {}
@@ -51,7 +48,7 @@ class ItemMemory:
     def sizes(self) -> dict[str, int]:
         """How much is remembered about items that have not settled."""
         return {
-            "item_predecessors": len(self._previous),
+            "item_predecessors": len(self.previous),
             "item_arrivals": len(self._arrived_after),
             "item_owners": len(self._owner),
             "item_gaps": len(self._gaps),
@@ -79,7 +76,7 @@ class ItemMemory:
         What something unsettled, or yet to come, stands behind stays known, or it would be a gap.
         """
         self._seeds.clear()
-        before = {self.tail, *self._previous.values(), *self._arrived_after.values()}
+        before = {self.tail, *self.previous.values(), *self._arrived_after.values()}
         self.known = {
             item_id: done for item_id, done in self.known.items() if not done or item_id in before
         }
@@ -95,10 +92,10 @@ class ItemMemory:
             if previous is None and self.tail is not None and item_id not in self._gaps:
                 self._arrived_after[item_id] = self.tail
             self.tail = item_id
-        elif self.known[item_id] or item_id in self._previous or previous is None:
+        elif self.known[item_id] or item_id in self.previous or previous is None:
             return False
         if previous is not None:
-            self._previous[item_id] = previous
+            self.previous[item_id] = previous
             self._arrived_after.pop(item_id, None)
             if previous not in self.known:
                 self._gaps[previous] = None
@@ -124,7 +121,7 @@ class ItemMemory:
         self._ctx.order(
             ItemObserved(
                 item_id=item_id,
-                previous_item_id=self.previous(item_id),
+                previous_item_id=self.previous.get(item_id),
                 role=role,
                 response_id=self._owner.get(item_id),
             )
@@ -166,13 +163,13 @@ class ItemMemory:
         self.see(item_id, previous)
         if self.settled(item_id):
             return
-        self._ctx.order(ItemSkipped(item_id=item_id, previous_item_id=self.previous(item_id)))
+        self._ctx.order(ItemSkipped(item_id=item_id, previous_item_id=self.previous.get(item_id)))
         self.settle(item_id)
 
     def settle(self, item_id: str) -> None:
         """History is done with the item: keep only that."""
         self.known[item_id] = True
-        self._previous.pop(item_id, None)
+        self.previous.pop(item_id, None)
         self._arrived_after.pop(item_id, None)
         self._owner.pop(item_id, None)
         self._gaps.pop(item_id, None)

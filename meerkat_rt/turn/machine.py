@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.conversation import StopReason, Usage
+from ..model.delta_run import DeltaRun
 from ..model.errors import ConnectionReset, InvalidRequest
 from ..model.events import (
     ProviderFault,
@@ -22,7 +23,11 @@ from ..model.events import (
     ToolOutcome,
     UnknownProviderEvent,
 )
-from ..model.transcript import RealtimeTranscriptRole
+from ..model.transcript import (
+    AssistantTextDelta,
+    AssistantTranscriptDelta,
+    RealtimeTranscriptRole,
+)
 from . import ports
 from .context import CommandName, Context
 from .crossing import Crossing
@@ -35,7 +40,7 @@ from .output import OutputSide
 from .ports import ItemKind, ResponseOptions
 from .records import ResponsePhase, Why
 from .responses import ResponseSlot
-from .routing import EXPIRED, Handlers
+from .routing import EXPIRED, HANDLERS
 from .server_tools import ServerTools
 from .tools import ToolLedger, error_text, result_text
 
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
     from .tools import OpenCall
 
 
-_NOTHING: tuple[Effect, ...] = ()
+_DELTAS = frozenset({AssistantTextDelta, AssistantTranscriptDelta, DeltaRun})
 
 
 class SessionMachine:
@@ -79,22 +84,28 @@ class SessionMachine:
             inputs=self._input,
             output=self._output,
         )
-        self._on = Handlers(self)
         # Whether `next_deadline` may say something else than at the last look: its `changed`.
         self.deadlines = self._ctx.deadlines
 
     # ---------------------------------------------------------------- outputs
 
     def drain(
-        self,
-    ) -> tuple[list[RealtimeSessionEvent], list[TranscriptEntry], Sequence[Effect]]:
-        """Everything said since the last time.  The lists are the caller's."""
+        self, *, keep_run: bool = False
+    ) -> tuple[list[RealtimeSessionEvent], Sequence[TranscriptEntry], Sequence[Effect]]:
+        """Everything said since the last time.  The sequences are the caller's.
+
+        `keep_run`: deltas of one text stay here as long as nothing else is said of the transcript,
+        for those that follow to join them.
+        """
         ctx = self._ctx
-        taken = ctx.events, ctx.transcript, ctx.effects or _NOTHING
-        ctx.events, ctx.transcript = [], []
-        if ctx.effects:  # which few events have
+        events, transcript, effects = ctx.events, ctx.transcript, ctx.effects
+        ctx.events = []
+        if effects:  # which few events have
             ctx.effects = []
-        return taken
+        if keep_run and len(transcript) == 1 and transcript[0].__class__ in _DELTAS:
+            return events, (), effects or ()
+        ctx.transcript = []
+        return events, transcript, effects or ()
 
     @property
     def next_deadline(self) -> float | None:
@@ -197,14 +208,15 @@ class SessionMachine:
     def observe(self, event: ProviderEvent, now: float) -> None:
         """The provider said something.  Never raises for what it says."""
         if not self._closed:
-            self._on[type(event)](event, now)
+            part, handle = HANDLERS[type(event)]
+            handle(part(self), event, now)
 
     def observe_all(self, events: Iterable[ProviderEvent], now: float) -> None:
         """The provider said all this at once: `observe`, for each."""
         if not self._closed:
-            on = self._on
             for event in events:
-                on[type(event)](event, now)
+                part, handle = HANDLERS[type(event)]
+                handle(part(self), event, now)
 
     def timer(self, now: float) -> None:
         """Let what is due by `now` expire."""

@@ -214,7 +214,7 @@ class OutputSide:
         item_id = part.item_id  # its own: whoever compares ids, or looks them up, has it easier
         event_id, delta = event.event_id, event.delta
         part.deltas.append(delta)
-        previous = self._items.previous(item_id)
+        previous = self._items.previous.get(item_id)
         ctx = self._ctx
         ctx.events.append(
             _spoken_delta(part.response_id, event_id, item_id, previous, part.content_index, delta)
@@ -254,7 +254,7 @@ class OutputSide:
             AssistantTranscriptFinal(
                 response_id=response.id,
                 item_id=event.item_id,
-                previous_item_id=self._items.previous(event.item_id),
+                previous_item_id=self._items.previous.get(event.item_id),
                 content_index=event.content_index,
                 text=event.text,
             )
@@ -297,7 +297,7 @@ class OutputSide:
             self._written = None
         event_id, delta = event.event_id, event.delta
         written.append(delta)
-        previous = self._items.previous(item_id)
+        previous = self._items.previous.get(item_id)
         ctx = self._ctx
         ctx.events.append(_written_delta(response.id, event_id, item_id, previous, index, delta))
         last, transcript = self._written, ctx.transcript

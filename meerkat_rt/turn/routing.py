@@ -2,54 +2,72 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from . import ports
+from .faults import Faults
+from .input import InputSide
+from .output import OutputSide
+from .server_tools import ServerTools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .machine import SessionMachine
 
-HANDLERS: dict[type, Callable[[Any], Callable[[Any, float], None]]] = {
-    ports.AudioDelta: lambda m: m._output.audio_delta,
-    ports.TranscriptDelta: lambda m: m._output.transcript_delta,
-    ports.TextDelta: lambda m: m._output.text_delta,
-    ports.TranscriptDone: lambda m: m._output.transcript_done,
-    ports.TextDone: lambda m: m._output.text_done,
-    ports.AudioDone: lambda m: m._output.audio_done,
-    ports.ResponseBegan: lambda m: m._output.began,
-    ports.ResponseInterrupted: lambda m: m._input.response_interrupted,
-    ports.OutputItemBegan: lambda m: m._output.item_began,
-    ports.OutputItemEnded: lambda m: m._output.item_began,
-    ports.OutputProgress: lambda m: m._output.progress,
-    ports.ToolCalled: lambda m: m._output.tool_called,
-    ports.ResponseEnded: lambda m: m._output.ended,
-    ports.SpeechStarted: lambda m: m._input.speech_started,
-    ports.SpeechStopped: lambda m: m._input.speech_stopped,
-    ports.InputCommitted: lambda m: m._input.committed,
-    ports.InputCleared: lambda m: m._input.cleared,
-    ports.InputTranscriptDelta: lambda m: m._input.transcript_delta,
-    ports.InputTranscriptDone: lambda m: m._input.transcript_done,
-    ports.InputTranscriptFailed: lambda m: m._input.transcript_failed,
-    ports.ItemAdded: lambda m: m._item_added,
-    ports.ItemTruncated: lambda m: m._item_truncated,
-    ports.ItemDeleted: lambda m: m._item_deleted,
-    ports.ToolCallsRevoked: lambda m: m._calls_revoked,
-    ports.ServerToolProgress: lambda m: m._server_tools.progress,
-    ports.SessionUpdated: lambda m: m._session_updated,
-    ports.ProviderError: lambda m: m._faults.provider_error,
-    ports.CommandRefused: lambda m: m._faults.command_refused,
-    ports.RateLimits: lambda m: m._rate_limits,
-    ports.UsageReported: lambda m: m._usage_reported,
-    ports.UnknownFrame: lambda m: m._unknown_frame,
-    ports.ProtocolFault: lambda m: m._faults.protocol_fault,
-    ports.GoingAway: lambda m: m._going_away,
-    ports.ResumptionUpdated: lambda m: m._resumption_updated,
+_faults = attrgetter("_faults")
+_input = attrgetter("_input")
+_output = attrgetter("_output")
+_server_tools = attrgetter("_server_tools")
+
+
+def _itself(machine: SessionMachine) -> SessionMachine:
+    return machine
+
+
+# One table for all machines: an idle session, of which there may be thousands, does not hold three
+# dozen bound methods, and those of a busy one are in the processor's cache.
+HANDLERS: dict[type, tuple[Callable[[Any], Any], Callable[[Any, Any, float], None]]] = {
+    ports.AudioDelta: (_output, OutputSide.audio_delta),
+    ports.TranscriptDelta: (_output, OutputSide.transcript_delta),
+    ports.TextDelta: (_output, OutputSide.text_delta),
+    ports.TranscriptDone: (_output, OutputSide.transcript_done),
+    ports.TextDone: (_output, OutputSide.text_done),
+    ports.AudioDone: (_output, OutputSide.audio_done),
+    ports.ResponseBegan: (_output, OutputSide.began),
+    ports.ResponseInterrupted: (_input, InputSide.response_interrupted),
+    ports.OutputItemBegan: (_output, OutputSide.item_began),
+    ports.OutputItemEnded: (_output, OutputSide.item_began),
+    ports.OutputProgress: (_output, OutputSide.progress),
+    ports.ToolCalled: (_output, OutputSide.tool_called),
+    ports.ResponseEnded: (_output, OutputSide.ended),
+    ports.SpeechStarted: (_input, InputSide.speech_started),
+    ports.SpeechStopped: (_input, InputSide.speech_stopped),
+    ports.InputCommitted: (_input, InputSide.committed),
+    ports.InputCleared: (_input, InputSide.cleared),
+    ports.InputTranscriptDelta: (_input, InputSide.transcript_delta),
+    ports.InputTranscriptDone: (_input, InputSide.transcript_done),
+    ports.InputTranscriptFailed: (_input, InputSide.transcript_failed),
+    ports.ItemAdded: (_itself, lambda m, event, now: m._item_added(event, now)),
+    ports.ItemTruncated: (_itself, lambda m, event, now: m._item_truncated(event, now)),
+    ports.ItemDeleted: (_itself, lambda m, event, now: m._item_deleted(event, now)),
+    ports.ToolCallsRevoked: (_itself, lambda m, event, now: m._calls_revoked(event, now)),
+    ports.ServerToolProgress: (_server_tools, ServerTools.progress),
+    ports.SessionUpdated: (_itself, lambda m, event, now: m._session_updated(event, now)),
+    ports.ProviderError: (_faults, Faults.provider_error),
+    ports.CommandRefused: (_faults, Faults.command_refused),
+    ports.RateLimits: (_itself, lambda m, event, now: m._rate_limits(event, now)),
+    ports.UsageReported: (_itself, lambda m, event, now: m._usage_reported(event, now)),
+    ports.UnknownFrame: (_itself, lambda m, event, now: m._unknown_frame(event, now)),
+    ports.ProtocolFault: (_faults, Faults.protocol_fault),
+    ports.GoingAway: (_itself, lambda m, event, now: m._going_away(event, now)),
+    ports.ResumptionUpdated: (_itself, lambda m, event, now: m._resumption_updated(event, now)),
     # The handshake's:
-    ports.SessionCreated: lambda m: m._ignore,
-    ports.SeedAcknowledged: lambda m: m._ignore,
+    ports.SessionCreated: (_itself, lambda m, event, now: m._ignore(event, now)),
+    ports.SeedAcknowledged: (_itself, lambda m, event, now: m._ignore(event, now)),
 }
+"""By the event's type: which part of a machine takes it, and the method of that part."""
 
 
 EXPIRED: dict[str, Callable[[SessionMachine], Callable[[str, float], None]]] = {
@@ -64,18 +82,3 @@ EXPIRED: dict[str, Callable[[SessionMachine], Callable[[str, float], None]]] = {
     "command": lambda m: m._on_command_deadline,
     "transcription": lambda m: m._on_transcription_deadline,
 }
-
-
-class Handlers(dict[type, "Callable[[Any, float], None]"]):
-    """Who takes which event, bound when the first of its kind comes.
-
-    An idle session, of which there may be thousands, does not hold three dozen bound methods.
-    """
-
-    def __init__(self, machine: SessionMachine) -> None:
-        super().__init__()
-        self._machine = machine
-
-    def __missing__(self, kind: type) -> Callable[[Any, float], None]:
-        handler = self[kind] = HANDLERS[kind](self._machine)
-        return handler

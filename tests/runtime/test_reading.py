@@ -423,10 +423,15 @@ class Early:
 
     def __init__(self, *messages: bytes) -> None:
         self.messages = list(messages)
-        self.pending = True
 
     def standby(self) -> Any:
         return self
+
+    def arrival(self) -> None:
+        return None
+
+    def pending(self) -> bool:
+        return True
 
     def enter(self) -> bool:
         return False

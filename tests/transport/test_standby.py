@@ -17,6 +17,7 @@ from meerkat_rt.transport.standby import ReadInterrupted
 
 HAS_EPOLL = sys.platform == "linux"
 KINDS = ["wire", *(["socket", "tls"] if HAS_EPOLL else [])]
+needs_epoll = pytest.mark.skipif(not HAS_EPOLL, reason="sockets are not shared here")
 BIG = os.urandom(8 * 1024 * 1024)  # more than a pair of sockets holds
 
 
@@ -258,15 +259,88 @@ async def test_the_hang_up_of_the_peer_leaves_it_asleep_while_another_one_reads(
 
 async def test_what_tls_holds_back_is_pending(tls):
     async with sockets.connected(tls) as (near, far):
-        assert not near.pending
+        assert not near.pending()
         await far.send_all(b"abcdef")
         assert await near.receive_some(4) == b"abcd"
-        assert near.pending
+        assert near.pending()
         assert await near.receive_some(4) == b"ef"
-        assert not near.pending
+        assert not near.pending()
 
 
-needs_epoll = pytest.mark.skipif(not HAS_EPOLL, reason="sockets are not shared here")
+# ---------------------------------------------------------------- who waits without reading
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind != "tls"])
+async def entered(request, tls, nursery):
+    async with opened(request.param, tls) as (near, far):
+        pair = Pair(near, far, nursery)
+        await pair.stands_by()
+        assert pair.standby.enter()
+        yield pair
+
+
+async def test_a_wait_ends_with_what_arrives_which_can_be_read_at_once(entered):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(entered.standby.arrival)
+        await trio.testing.wait_all_tasks_blocked()
+        assert entered.stream.receive_nowait(100) is None
+        await entered.peer.send_all(b"abcdef")
+    with trio.testing.assert_checkpoints():
+        await entered.standby.arrival()
+    assert entered.stream.receive_nowait(4) == b"abcd"
+    assert entered.stream.receive_nowait(4) == b"ef"
+    assert entered.stream.receive_nowait(4) is None
+    assert not entered.woken
+
+
+async def waits_in_vain(pair):
+    with pytest.raises(trio.ClosedResourceError):
+        await pair.standby.arrival()
+
+
+async def test_a_wait_can_be_interrupted_and_the_next_one_waits_again(entered):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waits_in_vain, entered)
+        await trio.testing.wait_all_tasks_blocked()
+        entered.standby.interrupt()
+    entered.standby.leave()
+    assert entered.standby.enter()
+    with trio.move_on_after(0) as scope:
+        await entered.standby.arrival()
+    assert scope.cancelled_caught
+    await entered.arrives(b"whole")
+    await entered.standby.arrival()
+    assert entered.stream.receive_nowait(100) == b"whole"
+
+
+async def test_a_close_ends_a_wait_too(entered):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reads_what_is_closed, entered)
+        await trio.testing.wait_all_tasks_blocked()
+        await entered.stream.aclose()
+    await settled()
+    assert entered.woken == 1
+
+
+async def reads_what_is_closed(pair):
+    with pytest.raises(trio.ClosedResourceError):
+        await pair.standby.arrival()
+        pair.stream.receive_nowait(100)
+
+
+async def test_the_end_of_the_stream_ends_a_wait_and_is_read_again_and_again(entered):
+    await trio.aclose_forcefully(entered.peer)
+    await entered.standby.arrival()
+    assert entered.stream.receive_nowait(100) == b""
+    assert entered.stream.receive_nowait(100) == b""
+
+
+@needs_epoll
+async def test_tls_may_have_to_write_in_order_to_read(tls):
+    async with sockets.connected(tls) as (near, _):
+        assert not near.reads_alone
+        with pytest.raises(NotImplementedError):
+            near.receive_nowait(100)
 
 
 @needs_epoll

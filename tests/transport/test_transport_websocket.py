@@ -7,10 +7,22 @@ import zlib
 
 import pytest
 import trio
-from transport_peers import CONTINUATION, PING, TEXT, RawPeer, frame, open_rig
+from transport_peers import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    RawPeer,
+    close_frame,
+    connector_on,
+    frame,
+    open_rig,
+)
 from wsproto.extensions import PerMessageDeflate
 
-from meerkat_rt.transport import TransportClosed
+from meerkat_rt.testing.wires import make_wire
+from meerkat_rt.transport import TransportClosed, WebSocketTarget
 
 
 def deflated(data: bytes) -> bytes:
@@ -89,3 +101,75 @@ async def test_it_has_no_tasks():
         rig.transport.ping()
         assert not nursery.child_tasks
         await rig.transport.aclose()
+
+
+# ---------------------------------------------------------------- waiting apart from reading
+
+WHOLE = frame(TEXT, b"whole")
+# What a peer writes, write by write; None: its connection breaks.
+TALES = {
+    "messages": [WHOLE, WHOLE * 3, frame(BINARY, b"bytes"), close_frame(1000, "done")],
+    "long": [frame(TEXT, b"x" * 70_000) * 2, close_frame(1001)],
+    "byte by byte": [bytes([byte]) for byte in WHOLE + WHOLE + close_frame(1000)],
+    "fragments": [
+        frame(TEXT, b"gr\xc3", fin=False),
+        frame(PING, b"between") + frame(PONG),
+        frame(CONTINUATION, b"\xbc") + WHOLE,
+        b"",
+    ],
+    "the end with the last message": [WHOLE + close_frame(4000, "enough")],
+    "the end in the middle of one": [WHOLE + WHOLE[:4], b""],
+    "the end at once": [b""],
+    "a reset": [WHOLE, None],
+    "not UTF-8": [WHOLE + frame(TEXT, b"\xff")],
+    "not a frame": [WHOLE, b"\xff\xff\xff\xff"],
+    "too long": [WHOLE, frame(TEXT, b"x" * 200_000)],
+}
+
+
+async def told(tale, at_once):
+    """(the messages of each read, how it ended) of a connection that is read in one of two ways."""
+    wire = make_wire("memory")
+    peer, reads = RawPeer(wire.server), []
+    where = WebSocketTarget(url="ws://peer.test/v1/realtime", max_message_size=150_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.accept)
+        transport = await connector_on("websockets", wire.client).connect(where, nursery=nursery)
+    wait = transport.arrival()
+
+    async def read():
+        with pytest.raises(TransportClosed) as caught:
+            while True:
+                if at_once and not transport.pending():
+                    await wait()
+                    reads.append(transport.receive_nowait())
+                else:
+                    reads.append(await transport.receive())
+        reads.append((caught.value.code, caught.value.reason, caught.value.by))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        for part in tale:
+            await trio.testing.wait_all_tasks_blocked()
+            if part is None:
+                wire.server.reset()
+            elif part:
+                await wire.server.send_all(part)
+            else:
+                await wire.server.send_eof()
+    await trio.aclose_forcefully(wire.client)
+    await trio.aclose_forcefully(wire.server)
+    return [read for read in reads if read]
+
+
+@pytest.mark.parametrize("name", TALES)
+async def test_waiting_apart_from_reading_hears_the_same(name):
+    heard = await told(TALES[name], at_once=False)
+    assert await told(TALES[name], at_once=True) == heard
+    assert isinstance(heard[-1], tuple)
+
+
+async def test_only_a_stream_that_can_be_shared_is_waited_for_apart(nursery):
+    assert (await open_rig("websockets", nursery)).transport.arrival() is None
+    assert (await open_rig("memory", nursery)).transport.arrival() is None
+    assert (await open_rig("trio-websocket", nursery)).transport.arrival() is None

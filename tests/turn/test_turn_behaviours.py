@@ -239,10 +239,9 @@ def test_unknown_frames_and_broken_ones_are_told_and_survived():
 def test_every_event_of_the_ports_has_a_handler():
     machine = SessionMachine(Hand().settings)
     assert set(HANDLERS) == set(ports.ProviderEvent.__args__)
-    for kind in HANDLERS:
-        assert callable(machine._on[kind])
-    with pytest.raises(KeyError):
-        machine._on[object]
+    for part, handle in HANDLERS.values():
+        owner = type(part(machine))
+        assert owner is SessionMachine or getattr(owner, handle.__name__) is handle
 
 
 def test_usage_is_summed_over_all_terminals_and_counted_once_each():
@@ -554,3 +553,23 @@ def test_the_lists_of_a_drain_are_the_callers():
     events.clear()
     hand.machine.observe(p.SpeechStopped(), hand.now)
     assert len(hand.machine.drain()[0]) == 1
+
+
+def test_deltas_may_stay_until_something_else_is_said_of_the_transcript():
+    hand = Hand()
+    hand.begin("R")
+    hand.item("R", "A")
+    hand.keep_runs = True
+    before = len(hand.transcript)
+    for n, word in enumerate(("one ", "two ", "three ")):
+        said = hand.see(p.TranscriptDelta(f"e{n}", "R", "A", word))
+        assert [event.delta for event in said] == [word]
+    assert len(hand.transcript) == before
+    hand.machine.observe(p.TextDelta("e3", "R", "B", "four"), hand.now)
+    _, (run, *others), _ = hand.machine.drain(keep_run=True)
+    assert (run.delta_ids, run.deltas) == (["e0", "e1", "e2"], ["one ", "two ", "three "])
+    assert others
+    hand.machine.observe(p.TranscriptDelta("e4", "R", "A", "five"), hand.now)
+    assert hand.machine.drain(keep_run=True)[1] == ()
+    assert [delta.delta for delta in hand.machine.drain()[1]] == ["five"]
+    assert not hand.machine.drain()[1]

@@ -40,7 +40,7 @@ def test_an_item_belongs_to_the_response_that_claimed_it_first():
 def test_an_item_is_never_its_own_predecessor():
     items, _ = memory()
     items.observe("A", "A", ASSISTANT)
-    assert items.previous("A") is None
+    assert "A" not in items.previous
 
 
 def test_a_missing_predecessor_is_a_gap_until_it_appears():

@@ -322,6 +322,24 @@ def test_whatever_happens_every_ledger_balances(mode, script):
 
 @QUICK
 @given(modes, steps)
+def test_runs_of_deltas_that_are_kept_back_change_nothing_but_the_time(mode, script):
+    at_once, later = Hand(tools=TOOLS, **mode), Hand(tools=TOOLS, **mode)
+    later.keep_runs = True
+    for hand in (at_once, later):
+        play(hand, script)
+    REACHED["kept"] += len(at_once.transcript) > len(later.transcript)
+    later.keep_runs = False
+    for hand in (at_once, later):
+        hand.do("close")
+    assert later.transcript == at_once.transcript
+    assert later.events == at_once.events
+    assert later.effects == at_once.effects
+    assert later.history == at_once.history
+    assert later.messages == at_once.messages
+
+
+@QUICK
+@given(modes, steps)
 def test_history_never_stalls(mode, script):
     hand = Hand(tools=TOOLS, **mode)
     play(hand, script)
@@ -560,3 +578,4 @@ def test_every_outcome_was_reached():
         pytest.skip("the properties did not run in this session")
     assert {"Answered", "Superseded", "Refused", "Lost"} <= set(REACHED)
     assert {outcome.value for outcome in ev.ToolOutcome} <= set(REACHED)
+    assert REACHED["kept"], "no run of deltas was kept back"

@@ -55,6 +55,7 @@ class Hand:
         self.settings = settings(**changes)
         self.machine = SessionMachine(self.settings)
         self.authority = TranscriptAuthority(keep_heard_prefix=True)
+        self.keep_runs = False  # as a session without a store takes what was said
         self.now = 100.0
         self.events: list[Any] = []
         self.transcript: list[Any] = []
@@ -67,7 +68,7 @@ class Hand:
 
     def take(self) -> list[Any]:
         """Collect what was said; returns the new events."""
-        events, transcript, effects = self.machine.drain()
+        events, transcript, effects = self.machine.drain(keep_run=self.keep_runs)
         self.events += events
         told = list(one_by_one(transcript))
         self.transcript += told

@@ -294,12 +294,11 @@ def decode(frame: bytes) -> Events:
 def decode_all(batch: Iterable[bytes]) -> list[ProviderEvent]:
     """Events of these frames, one after the other.  Never raises; see `decode`."""
     events: list[ProviderEvent] = []
-    add, known = events.append, _known.get
     for frame in batch:
-        quick = known(frame[:_ALIKE])
+        quick = _known.get(frame[:_ALIKE])
         if quick is not None:
             try:
-                add(quick(frame))
+                events.append(quick(frame))
                 continue
             except (ValueError, RecursionError):  # msgspec's and base64's errors are ValueErrors
                 pass

@@ -35,7 +35,7 @@ from .tools_json import advertised, function_tool, mcp_tool
 from .wire_json import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ...model.errors import LlmError
     from ...model.events import CloseReason, ProviderFault
@@ -341,8 +341,13 @@ class OpenAIDialect:
         """Nothing: the provider tells itself what becomes of a command."""
         return ()
 
-    decode = staticmethod(decoding.decode)
-    decode_all = staticmethod(decoding.decode_all)
+    def decode(self, frame: bytes) -> tuple[ProviderEvent, ...]:
+        """Events of one frame; see `LinkCodec.decode`."""
+        return decoding.decode(frame)
+
+    def decode_all(self, batch: Iterable[bytes]) -> list[ProviderEvent]:
+        """Events of frames that came together; see `LinkCodec.decode_all`."""
+        return decoding.decode_all(batch)
 
     def encode(self, command: ProviderCommand) -> Sequence[bytes]:
         """Frames of one command, each with the command's reference.
