@@ -61,9 +61,9 @@ class Aliases:
     @classmethod
     def beside(cls, core: SessionCore) -> Aliases:
         """Those of a connection that has to do with nothing that the session knows so far."""
-        machine, pasts = core.machine, [core.authority]
-        if core.past is not None:
-            pasts.append(core.past)
+        machine, pasts = core.machine, [core.history.authority]
+        if core.history.past is not None:
+            pasts.append(core.history.past)
 
         def response(response_id: str) -> bool:
             return machine.knows_response(response_id) or any(

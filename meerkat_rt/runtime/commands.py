@@ -100,7 +100,7 @@ class SessionCommands:
         `TurnCompleted`; at the latest when the next turn begins or the session closes.
         With a store: everything that is durable, what was said in earlier sessions included.
         """
-        return self._core.transcript
+        return self._core.history.transcript
 
     @property
     def usage(self) -> Usage:

@@ -136,7 +136,7 @@ class Continuity:
 
     def recollect(self, effect: Recollect) -> None:
         """A call has its outcome."""
-        self.recollection.call(effect, len(self._core.spoken))
+        self.recollection.call(effect, len(self._core.history.spoken))
 
     # ---------------------------------------------------------------- the configuration
 
@@ -471,7 +471,7 @@ class Continuity:
         for swap in done:
             if swap.bridge is not None:
                 bridge = SystemMessage(swap.bridge)
-                self.recollection.tell(bridge, len(core.spoken))
+                self.recollection.tell(bridge, len(core.history.spoken))
                 missing.append(bridge)
         retooled = any(swap.updates.tools is not None for swap in done)
         if point is None:

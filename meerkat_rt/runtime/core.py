@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from ..model.conversation import AssistantMessage, UserMessage
 from ..model.errors import ConnectionReset, LlmError, NetworkTimeout
 from ..model.events import (
     ClosedBy,
     CloseReason,
-    MessageCommitted,
     OutputAudioChunk,
     ProviderFault,
     SessionClosed,
@@ -30,7 +28,6 @@ from ..model.transcript import (
     RealtimeTranscriptRole,
     TranscriptLane,
 )
-from ..transcript import TranscriptAuthority
 from ..turn.effects import (
     Lost,
     SettleCommand,
@@ -41,6 +38,7 @@ from .effects import EFFECTS, without_flushed
 from .errors import ConsumerTooSlow, SessionClosedError, WorkerLost
 from .event_lane import EventLane
 from .handover import drop_link
+from .history import History
 from .lanes import SendLanes
 from .ports import StagedTranscript
 from .requests import Acknowledgement, ResponseRequest
@@ -50,10 +48,8 @@ from .tool_dispatch import ToolDispatch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from ..model.conversation import Message, ToolResult
-    from ..model.events import RealtimeSessionEvent
+    from ..model.conversation import ToolResult
     from ..model.live_config import RealtimeConfig
-    from ..model.transcript import RealtimeTranscriptApplyOutcome
     from ..providers.base import Dialect
     from ..turn.effects import MachineSettings
     from ..turn.ports import ProviderCommand, ProviderEvent
@@ -75,11 +71,9 @@ class SessionCore:
         "_run",
         "_staging",
         "_timer",
-        "_transcript",
         "_wound_up",
         "acknowledgements",
         "attended",
-        "authority",
         "boundary",
         "close_requested",
         "closed",
@@ -89,25 +83,20 @@ class SessionCore:
         "dialect",
         "error",
         "events",
+        "history",
         "journal",
         "keep_going_without_store",
         "lanes",
         "limits",
         "link",
         "machine",
-        "message_items",
-        "messages",
         "now",
-        "past",
         "reason",
         "recording",
         "requests",
-        "seeded",
         "sent_audio",
         "session_id",
         "settings",
-        "spoken",
-        "spoken_items",
         "stale_events",
         "summons",
         "tools",
@@ -133,10 +122,7 @@ class SessionCore:
         self.machine = (
             SessionMachine(settings) if recording is None else recording.machine(settings)
         )
-        self.authority = TranscriptAuthority(keep_heard_prefix=True)
-        self.past: TranscriptAuthority | None = None  # of the sessions that it goes on from
-        self.messages: list[Message] = []
-        self._transcript: tuple[Message, ...] = ()
+        self.history = History()
         self.journal: JournalWriter | None = None  # without one, messages are announced at once
         # The run's clock, for what asks at each event: `trio.current_time` looks for it each time.
         self.now = trio.lowlevel.current_clock().current_time
@@ -163,10 +149,6 @@ class SessionCore:
         self.attended: Callable[[], None] | None = None  # by who waits for an answer, at each step
         self.summons = Signal()  # the supervisor has something to do
         self.stale_events = 0  # of connections that are not the session's any more
-        # What became canonical in this session, durable or not, and the items of each message: the
-        # next connection is told of it, which can wait for no store.
-        self.spoken: list[Message] = []
-        self.spoken_items: list[tuple[str, ...]] = []
         self.session_id: str | None = None
         self.conversation_id: str | None = None  # of the store
         self.connected = False
@@ -196,11 +178,10 @@ class SessionCore:
                 EFFECTS[type(effect)](self, effect)
             events = without_flushed(events, effects)
         if transcript:
-            outcomes = self.authority.apply_all(transcript)
-            if outcomes:
-                self._materialized(outcomes, events)
-            if self.journal is not None:
-                self.journal.add(transcript)  # announces later, see `announce`
+            journal = self.journal
+            events += self.history.take_in(transcript, stored=journal is not None)
+            if journal is not None:
+                journal.add(transcript)  # announces later, see `announce`
         if events and self.events.put(events):
             self._consumer_too_slow()
         if self.machine.deadlines.changed:
@@ -233,29 +214,9 @@ class SessionCore:
         self.machine.observe_all(events, now)
         self.step()
 
-    def _materialized(
-        self, outcomes: list[RealtimeTranscriptApplyOutcome], events: list[RealtimeSessionEvent]
-    ) -> None:
-        for outcome in outcomes:
-            ids = tuple(item.item_id for item in outcome.materialized_messages)
-            shares = _share(ids, outcome.messages)
-            self.spoken += outcome.messages
-            self.spoken_items += shares
-            if self.journal is None:
-                self.messages += outcome.messages
-                events.extend(
-                    MessageCommitted(message=message, item_ids=own)
-                    for message, own in zip(outcome.messages, shares, strict=True)
-                )
-
     def announce(self, stored: Iterable[StoredMessage]) -> None:
         """Tell the application of messages that have become durable."""
-        events: list[RealtimeSessionEvent] = []
-        for entry in stored:
-            self.messages.append(entry.message)
-            if isinstance(entry.message, (UserMessage, AssistantMessage)):
-                events.append(MessageCommitted(message=entry.message, item_ids=entry.item_ids))
-        if events:
+        if events := self.history.stored(stored):
             self.events.put(events)
 
     def reconfigured(self, update: RealtimeConfig) -> None:
@@ -300,21 +261,6 @@ class SessionCore:
         else:
             text = f"the store failed: {error}"
             self.request_close(CloseReason(by=ClosedBy.RUNTIME, text=text, clean=False), error)
-
-    def begin_with(
-        self, messages: Iterable[Message], past: TranscriptAuthority | None = None
-    ) -> None:
-        """What was said before this session, with its authority; the open config has it, too."""
-        self.messages += messages
-        if past is not None:
-            self.past = past
-
-    @property
-    def transcript(self) -> tuple[Message, ...]:
-        """The messages as they are now.  Copied once a message, not once a look."""
-        if len(self._transcript) != len(self.messages):
-            self._transcript = tuple(self.messages)
-        return self._transcript
 
     def check_open(self) -> None:
         """Refuse commands to a session that is closing.
@@ -555,16 +501,3 @@ def _moot(settled: SettleCommand) -> bool:
     """Whether it was the end of the session that settled the command."""
     fault = settled.fault
     return fault is not None and fault.code in ("session_closed", "connection_lost")
-
-
-def _share(
-    ids: tuple[str, ...], messages: tuple[UserMessage | AssistantMessage, ...]
-) -> list[tuple[str, ...]]:
-    """Which of the materialized items each message is made of: one a user's, else one a block."""
-    shares: list[tuple[str, ...]] = []
-    start = 0
-    for message in messages:
-        size = len(message.blocks) if hasattr(message, "blocks") else 1
-        shares.append(ids[start : start + size])
-        start += size
-    return shares

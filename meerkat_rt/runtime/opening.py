@@ -157,8 +157,8 @@ async def _go_on(core: SessionCore, journal: GuestJournal, history: tuple[Messag
     )
     restored = journal.restored
     if restored.messages or restored.authority.items_known:
-        core.begin_with((each.message for each in restored.messages), restored.authority)
-    core.begin_with(await core.journal.begin(history))
+        core.history.begin_with((each.message for each in restored.messages), restored.authority)
+    core.history.begin_with(await core.journal.begin(history))
 
 
 def _with_other_ids(settings: MachineSettings, items_before: int) -> MachineSettings:

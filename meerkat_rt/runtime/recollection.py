@@ -145,8 +145,8 @@ class Recollection:
 
     def so_far(self, core: SessionCore) -> tuple[list[Message], set[str]]:
         """Everything that has been said, and the items that it was said in."""
-        told = {item_id for items in core.spoken_items for item_id in items}
-        history = self.history(core.spoken, core.spoken_items)
+        told = {item_id for items in core.history.spoken_items for item_id in items}
+        history = self.history(core.history.spoken, core.history.spoken_items)
         for items, text in core.machine.unheard():
             told.update(items)
             history.append(_said(text))
@@ -157,8 +157,8 @@ class Recollection:
     ) -> list[Message]:
         """What was said and the session of `journey` does not know, but the calls `without`."""
         missing = self.history(
-            core.spoken,
-            core.spoken_items,
+            core.history.spoken,
+            core.history.spoken_items,
             told=journey.told,
             after=journey.recollected,
             without=without,

@@ -69,7 +69,7 @@ async def supervise(
 
 
 async def _serve(core: SessionCore, link: Link, nursery: trio.Nursery) -> None:
-    connect(core, link, counts_anew=core.past is not None)
+    connect(core, link, counts_anew=core.history.past is not None)
     begin(core, link, trio.current_time())
     async with trio.open_nursery() as writing:
         writing.start_soon(core.vital, core.run_timer, name="nudge timer")

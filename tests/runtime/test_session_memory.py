@@ -226,8 +226,8 @@ async def test_a_hundred_thousand_events_leave_nothing_but_messages_and_settled_
             assert not core.tools.running
             assert len(core.lanes) == 0
             assert (core.events.waiting, core.events.audio_bytes) == (0, 0)
-            assert core.authority.in_flight_response_ids == ()
-            assert core.authority.blocked == ()
+            assert core.history.authority.in_flight_response_ids == ()
+            assert core.history.authority.blocked == ()
             nursery.cancel_scope.cancel()
     assert provider.sent >= LARGE
     for name in ("ToolCallFinished", "Interrupted", "MessageCommitted", "TurnCompleted"):
