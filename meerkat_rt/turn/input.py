@@ -105,7 +105,7 @@ class InputSide:
 
     def speech_started(self, event: SpeechStarted, now: float) -> None:
         """The user began to speak."""
-        self._slot.speech_began()
+        self._slot.floor.speech_began()
         self._turn_from = max(self._turn_from, now - ONSET)
         self._barge_in(now, provider_stops=self._provider_interrupts)
         self._hearing.release_all()
@@ -116,7 +116,7 @@ class InputSide:
 
     def speech_stopped(self, event: SpeechStopped, now: float) -> None:
         """The user stopped."""
-        self._slot.speech_paused(now)
+        self._slot.floor.speech_paused(now)
         self._stopped_ms = event.audio_end_ms or None
         self._ctx.events.append(
             InputSpeechStopped(item_id=event.item_id, audio_end_ms=event.audio_end_ms)
@@ -368,7 +368,7 @@ class InputSide:
     @property
     def in_turn(self) -> bool:
         """A turn of speech has begun and is not committed."""
-        return self._slot.user_speaks or self._turn_open
+        return self._slot.floor.user_speaks or self._turn_open
 
     @property
     def pending(self) -> int:

@@ -508,7 +508,7 @@ class SessionMachine:
         self._slot.pump(now)
 
     def _on_unwanted(self, ref: str, now: float) -> None:
-        self._slot.forget_unwanted(ref)
+        self._slot.unwanted.forget(ref)
         self._slot.pump(now)
 
     def _on_transcription_deadline(self, item_id: str, now: float) -> None:

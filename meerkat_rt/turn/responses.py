@@ -14,9 +14,11 @@ from ..model.conversation import StopReason
 from ..model.events import Nudged, ProviderFault, Stalled
 from .context import CommandName
 from .effects import Answered, Lost, Refused, SettleRequest, Superseded
+from .floor import Floor
 from .nudge import NudgeClock, NudgePhase, NudgeTrigger
 from .ports import CreateResponse, ResponseOptions
 from .records import Request, RequestState, RequestTrigger, Response, ResponseTrigger, Why
+from .unwanted import Unwanted
 
 if TYPE_CHECKING:
     from .context import Context
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from .ports import ResponseBegan
 
 MAX_CUTS = 3  # connections that may end in the middle of answers to one request
-TURN_TAIL = 1.0  # seconds after speech in which the provider says whether the turn is complete
 RETRY_DELAY = 0.25  # seconds; a refusal by a response that we know nothing of
 ENDED_IDS = (
     256  # ids of dead responses that are still recognized; late frames come within one or two
@@ -47,16 +48,15 @@ class ResponseSlot:
         "_aside",
         "_ctx",
         "_ended",
-        "_listens_until",
         "_queue",
         "_refs",
         "_requests",
-        "_unwanted",
         "active",
+        "floor",
         "live",
         "outstanding",
         "owed",
-        "user_speaks",
+        "unwanted",
     )
 
     def __init__(self, ctx: Context) -> None:
@@ -65,15 +65,12 @@ class ResponseSlot:
         self.outstanding: Request | None = None
         self.owed: Request | None = None  # the turn that the provider should answer by itself
         self.live: dict[str, Response] = {}
-        self.user_speaks = False
-        self._listens_until = 0.0
+        self.floor = Floor(ctx)
+        self.unwanted = Unwanted(ctx)
         self._queue: list[Request] = []
         self._aside: dict[str, Request] = {}  # out-of-band requests without a response yet
         self._requests: dict[str, Request] = {}  # by id, until they settle
         self._refs: dict[str, Request] = {}  # by the references of their creates
-        self._unwanted: dict[
-            str, str
-        ] = {}  # refs of creates that nobody wants any more -> request id
         self._ended: list[str] = []
 
     def sizes(self) -> dict[str, int]:
@@ -86,7 +83,7 @@ class ResponseSlot:
             "requests_out_of_band": len(self._aside),
             "requests": len(self._requests),
             "request_refs": len(self._refs),
-            "unwanted_refs": len(self._unwanted),
+            "unwanted_refs": len(self.unwanted),
         }
 
     # ---------------------------------------------------------------- requests
@@ -112,7 +109,7 @@ class ResponseSlot:
         """The provider has what it should answer by itself."""
         if self.owed is not None:
             self.settle(self.owed, Superseded(by="turn"))
-        self._ctx.deadlines.cancel(("unwanted", ""))
+        self.unwanted.forget_unasked()
         self.owed = self._new(ResponseOptions(), why, RequestState.OWED, now)
         self._arm(self.owed, now)
 
@@ -136,7 +133,7 @@ class ResponseSlot:
         return (
             self.active is None
             and self.outstanding is None
-            and (self._ctx.settings.echoes_refs or not self._unwanted)
+            and (self._ctx.settings.echoes_refs or not self.unwanted)
         )
 
     def pump(self, now: float) -> None:
@@ -154,26 +151,14 @@ class ResponseSlot:
 
     def _held(self, request: Request, now: float) -> bool:
         """The model would talk over the user about its tools, instead of when it answers."""
-        return request.why is Why.TOOLS and (self.user_speaks or now < self._listens_until)
-
-    def speech_began(self) -> None:
-        """The user speaks."""
-        self.user_speaks = True
-
-    def speech_paused(self, now: float) -> None:
-        """The user speaks no more.  The turn is complete, or the provider took noise for speech."""
-        self.user_speaks = False
-        self._listens_until = now + TURN_TAIL
-        self._ctx.deadlines.set(("listening", ""), self._listens_until)
+        return request.why is Why.TOOLS and self.floor.taken(now)
 
     def turn_ended(self, now: float, *, answered: bool) -> None:
         """The user's turn is complete, or dropped; `answered`: the provider will, unasked.
 
         That answer knows what the provider has of the tools.
         """
-        self.user_speaks = False
-        self._listens_until = now
-        self._ctx.deadlines.cancel(("listening", ""))
+        self.floor.free(now)
         if not answered:
             self.pump(now)
         elif self._ctx.oldest(CommandName.CREATE_ITEM) is None:
@@ -216,27 +201,24 @@ class ResponseSlot:
         A response that comes for one of them nevertheless is cancelled as it begins.  `stop_owed`:
         so is the one that the provider was about to make by itself.
         """
-        settings = self._ctx.settings
         for request in (*self._queue, self.outstanding, self.owed):
             if request is None or request.state is RequestState.RUNNING:
                 continue
-            for ref in request.refs:
-                self._unwanted[ref] = request.id
-                self._ctx.deadlines.set(("unwanted", ref), now + settings.cancel_deadline)
+            self.unwanted.add(request.refs, request.id, now)
             if request is self.owed and stop_owed:
-                self._ctx.deadlines.set(("unwanted", ""), now + settings.cancel_deadline)
+                self.unwanted.add_unasked(now)
             self.settle(request, Superseded(by=by))
 
     def lose_all(self, reason: str) -> None:
         """No request will be answered any more."""
         for request in list(self._requests.values()):
             self.settle(request, Lost(reason=reason))
-        for ref in self._unwanted:
-            self._ctx.deadlines.cancel(("unwanted", ref))
-        self._unwanted.clear()
-        self._ctx.deadlines.cancel(("unwanted", ""))
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        self.unwanted.clear()
+        self.floor.free()
         self._ctx.deadlines.cancel(("retry", ""))
-        self._ctx.deadlines.cancel(("listening", ""))
 
     # ---------------------------------------------------------------- between two connections
 
@@ -282,12 +264,7 @@ class ResponseSlot:
 
     def suspend(self) -> None:
         """There is no connection for a while: what was asked and not begun is asked again."""
-        for ref in self._unwanted:
-            self._ctx.deadlines.cancel(("unwanted", ref))
-        self._unwanted.clear()
-        for name in ("unwanted", "retry", "listening"):
-            self._ctx.deadlines.cancel((name, ""))
-        self.user_speaks, self._listens_until = False, 0.0
+        self._stop_waiting()
         for request in (self.outstanding, self.owed):
             if request is not None and request not in self._queue:
                 request.fire(RequestTrigger.RELINK)
@@ -383,31 +360,19 @@ class ResponseSlot:
         return next(iter(self._aside.values()), None)
 
     def _match(self, ref: str | None) -> tuple[Request | None, bool]:
-        if ref is not None and ref in self._unwanted:
-            return None, self._take_unwanted(ref)
         request = None if ref is None else self._refs.get(ref)
-        if request is None and not self._ctx.settings.echoes_refs:
-            if self._unwanted:
-                return None, self._take_unwanted(next(iter(self._unwanted)))
+        if request is None and not self._ctx.settings.echoes_refs and ref not in self.unwanted:
+            ref = self.unwanted.oldest
             request = self.outstanding
+        if ref is not None and ref in self.unwanted:
+            self.unwanted.began(ref)
+            return None, True
         if request is not None and request.state is not RequestState.RUNNING:
             return request, False
         # The provider began it by itself.
-        stop = ("unwanted", "")
-        unwanted = self.owed is None and stop in self._ctx.deadlines
-        self._ctx.deadlines.cancel(stop)
+        unwanted = self.owed is None and self.unwanted.unasked
+        self.unwanted.forget_unasked()
         return None, unwanted
-
-    def _take_unwanted(self, ref: str) -> bool:
-        request_id = self._unwanted[ref]
-        for other in [key for key, value in self._unwanted.items() if value == request_id]:
-            self.forget_unwanted(other)
-        return True
-
-    def forget_unwanted(self, ref: str) -> None:
-        """Nothing will come of this create any more."""
-        self._unwanted.pop(ref, None)
-        self._ctx.deadlines.cancel(("unwanted", ref))
 
     def _assign(self, request: Request, response: Response, now: float) -> None:
         if request in self._queue:
@@ -435,8 +400,8 @@ class ResponseSlot:
 
     def busy(self, ref: str | None, fault: ProviderFault, now: float) -> bool:
         """The provider refused a create because a response is active; whether that is settled."""
-        if ref is not None and ref in self._unwanted:
-            self.forget_unwanted(ref)
+        if ref is not None and ref in self.unwanted:
+            self.unwanted.forget(ref)
             self.pump(now)
             return True
         request = self.outstanding if ref is None else self._refs.get(ref)
@@ -494,8 +459,8 @@ class ResponseSlot:
 
     def refuse(self, ref: str, fault: ProviderFault, now: float) -> bool:
         """The provider would not make the response; whether `ref` is a request's."""
-        if ref in self._unwanted:
-            self.forget_unwanted(ref)
+        if ref in self.unwanted:
+            self.unwanted.forget(ref)
             self.pump(now)
             return True
         request = self._refs.get(ref)
@@ -545,7 +510,7 @@ class ResponseSlot:
             return
         clock, settings = request.nudge, self._ctx.settings
         may_ask = self.idle or (self.active is None and self.outstanding is request)
-        may_ask = may_ask and not self.user_speaks  # the model would talk over the user
+        may_ask = may_ask and not self.floor.user_speaks  # the model would talk over the user
         if clock.phase is not NudgePhase.ACKNOWLEDGED and not may_ask:
             clock.next_window(now)  # it waits for a reason: neither a nudge nor an attempt
         elif clock.attempts >= settings.nudge_max_attempts:
