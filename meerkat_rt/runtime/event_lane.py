@@ -148,6 +148,7 @@ class EventLane:
         if self._audio:
             self._audio_bytes += added
             self._keep_bounds()
+        # Whoever reads the connection itself needs no waking, and pays for no call at each event.
         if self._reader is not None or (self._source is not None and self._source.under_way):
             self._wake()
         return len(queue) > self._most and self.waiting > self._most

@@ -35,8 +35,8 @@ class Reading:
     reads.  The receiver calls `run`; the task that waits for events calls `enter`, which says
     whether it may read.  `under_way` says that it waits, and may be interrupted.
 
-    Invariant: only one of the two is in `Transport.receive`, and what it returned is heard before
-    anything is that came after.
+    Invariant: only one of the two waits for the transport, and what that one gets is heard before
+    anything that came after.
     """
 
     __slots__ = (

@@ -184,6 +184,8 @@ class WireStream(SharedStream, trio.abc.HalfCloseableStream):
     wire, or into a full pipe, a cancelled call may have sent a part; `torn` tells.
     """
 
+    reads_alone = True
+
     def __init__(self, outgoing: Pipe, incoming: Pipe, kind: WireName) -> None:
         self.torn = False
         self.offences: list[str] = []
@@ -339,7 +341,10 @@ class WireStream(SharedStream, trio.abc.HalfCloseableStream):
         Raises:
             BrokenResourceError: the connection was reset.
             ClosedResourceError: this end was closed.
+            BusyResourceError: another task is reading.
         """
+        if self._receiving:
+            raise trio.BusyResourceError("another task is reading from this stream")
         return self._take(max_bytes)
 
     def _take(self, most: int | None) -> bytes | None:

@@ -207,6 +207,9 @@ class Transport(Protocol):
         """What `receive` would return at once; nothing, if it would wait.
 
         An end that it finds is `pending`.  Only where there is an `arrival`.  No checkpoint.
+
+        Raises:
+            trio.BusyResourceError: another task is receiving.
         """
         ...
 

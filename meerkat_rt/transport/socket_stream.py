@@ -27,6 +27,8 @@ class WaitFirstStream(SharedStream):
     much was written.
     """
 
+    reads_alone = True
+
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._descriptor = stream.socket.fileno()  # -1 from the moment that it is closed

@@ -56,7 +56,10 @@ class Standby(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """End the read under way; it raises `ReadInterrupted` unless it has got something."""
+        """End the read under way, which raises `ReadInterrupted` unless it has got something.
+
+        Or the wait for `arrival`.
+        """
         ...
 
     @property
@@ -88,8 +91,8 @@ class SharedStream(trio.abc.Stream):
         """Whether a read has something to return, or to raise, for which nobody would be woken."""
         return False
 
-    reads_alone = True
-    """Reading takes no writing: there is `receive_nowait`."""
+    reads_alone = False
+    """Whether to read takes no writing, as it may over TLS: there is `receive_nowait` then."""
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """What has arrived, as `receive_some` returns it; None: nothing has.  No checkpoint.
@@ -105,8 +108,8 @@ class SharedStream(trio.abc.Stream):
 class SocketStandby:
     """The reading of a socket, shared.
 
-    `interrupted` and `announced` are for the reader to look at and to take down: the read under way
-    is to end; there was something to read a moment ago.
+    `interrupted` and `announced` are for the stream to look at, when it reads, and to take down:
+    the read under way is to end; there was something to read a moment ago.
     """
 
     __slots__ = (

@@ -98,8 +98,6 @@ class TLSStream(SharedStream):
                 return data
             await self._feed(size)
 
-    reads_alone = False  # TLS may have something to answer
-
     def pending(self) -> bool:
         """Whether a read has something to return, or to raise, without the network."""
         return self._more() or self._ended or self._unreadable is not None

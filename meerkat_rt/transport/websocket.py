@@ -119,6 +119,11 @@ class WebSocketTransport(TransportCore[bytes]):
 
     def receive_nowait(self) -> list[bytes]:
         """What `receive` would return at once; see `Transport.receive_nowait`."""
+        if self._reading:
+            raise trio.BusyResourceError("another task is receiving on this transport")
+        if self._ready or self._end is not None:
+            messages, self._ready = self._ready, []
+            return messages
         assert self._shared is not None
         try:
             data = self._shared.receive_nowait(self._read_size)

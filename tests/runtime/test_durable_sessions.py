@@ -31,10 +31,13 @@ from meerkat_rt import (
     open_session,
 )
 from meerkat_rt.model import events as ev
+from meerkat_rt.model.delta_run import one_by_one
+from meerkat_rt.runtime.journal_writer import LINGER
 from meerkat_rt.runtime.ports import StoredMessage, TranscriptBatch
 from meerkat_rt.storage import MemoryStore, StoreFull, StoreReadOnly, resume_config
 from meerkat_rt.testing import Trial, cancel_everywhere
 from meerkat_rt.testing.openai_peer import OpenAIPeer, openai_peer
+from meerkat_rt.transcript import TranscriptAuthority
 
 
 class Slow(MemoryStore):
@@ -353,3 +356,56 @@ async def test_a_text_that_waits_for_its_store_does_not_outlive_the_session(auto
             await trio.sleep(1)
         assert refused == [1.0]
         assert len(store.commits) == 1
+
+
+async def test_the_words_of_an_answer_that_goes_on_are_durable_before_its_end(
+    autojump_clock,
+) -> None:
+    store = Slow()
+    store.gate.set()
+    words = ["one ", "two ", "three "]
+
+    async def script(peer: OpenAIPeer) -> None:
+        message = await (await peer.response()).message("text")
+        for word in words:
+            await message.text(word)
+            await trio.sleep(0.1)
+        await linger(peer)
+
+    async with (
+        serving(welcoming(script)) as server,
+        open_session(open_config(), provider=provider(server.wire.client), store=store) as session,
+    ):
+        await take(session, *[ev.OutputTextDeltaForItem] * len(words))
+        await trio.sleep(3 * LINGER)
+        said = [event for batch in store.commits for event in one_by_one(batch.events)]
+        assert [event.delta for event in said if hasattr(event, "delta")] == words
+
+
+async def test_without_a_store_the_transcript_hears_of_them_together(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock
+) -> None:
+    took: list[int] = []
+    apply_all = TranscriptAuthority.apply_all
+
+    def noted(authority: TranscriptAuthority, entries: Any) -> Any:
+        took.append(sum(1 for _ in one_by_one(entries)))
+        return apply_all(authority, entries)
+
+    monkeypatch.setattr(TranscriptAuthority, "apply_all", noted)
+
+    async def script(peer: OpenAIPeer) -> None:
+        message = await (await peer.response()).message("text")
+        for _ in range(20):
+            await message.text("word ")
+            await trio.sleep(0.1)
+        await linger(peer)
+
+    async with (
+        serving(welcoming(script)) as server,
+        open_session(open_config(), provider=provider(server.wire.client)) as session,
+    ):
+        await take(session, *[ev.OutputTextDeltaForItem] * 20)
+        assert sum(took) < 5
+        await session.close()
+    assert sum(took) > 20

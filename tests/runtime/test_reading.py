@@ -26,6 +26,7 @@ from meerkat_rt.testing.openai_peer import openai_peer
 from meerkat_rt.testing.scripted_peer import compact
 from meerkat_rt.testing.wires import WireStream, make_wire
 from meerkat_rt.transport import TransportClosed
+from meerkat_rt.transport.websocket import WebSocketTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -404,6 +405,68 @@ async def test_a_bug_that_the_application_meets_there_is_the_session_s(
             raise AssertionError("the block was not cancelled")
     assert not of(read, Delta)
     assert talk.session.closed.text == "internal error: the receiver ended before the session"
+
+
+async def test_an_interrupt_from_the_keyboard_is_the_application_s(talking, autojump_clock) -> None:
+    async with talking() as talk, trio.open_nursery() as nursery:
+        readers: list[trio.lowlevel.Task] = []
+
+        async def application() -> None:
+            readers.append(trio.lowlevel.current_task())
+            with pytest.raises(KeyboardInterrupt):
+                await talk.session.next_event()
+
+        def press() -> None:
+            raise KeyboardInterrupt
+
+        nursery.start_soon(application)
+        await wait_all_tasks_blocked()
+        readers[0]._attempt_abort(press)  # as Trio does when Ctrl-C finds its main task asleep
+        await wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+        await talk.say("and the receiver reads on")
+        assert talk.unread == 1
+
+
+async def test_a_burst_that_the_application_reads_is_heard_step_by_step(
+    monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
+) -> None:
+    hear, heard = links.hear, []
+
+    def noted(core: Any, link: Any, frames: list[bytes]) -> None:
+        heard.append(len(frames))
+        hear(core, link, frames)
+
+    monkeypatch.setattr(links, "hear", noted)
+    read: list[Any] = []
+    async with talking() as talk, trio.open_nursery() as nursery:
+        nursery.start_soon(read_on, talk.session, read)
+        await wait_all_tasks_blocked()
+        await talk.say_at_once(MANY)
+        assert max(heard) <= FRAMES_PER_STEP
+        assert [event.delta for event in of(read, Delta)] == MANY
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_can_be_waited_for_apart_is(
+    monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
+) -> None:
+    received: list[object] = []
+    receive = WebSocketTransport.receive
+
+    async def noted(transport: WebSocketTransport) -> list[bytes]:
+        received.append(transport)
+        return await receive(transport)
+
+    monkeypatch.setattr(WebSocketTransport, "receive", noted)
+    async with talking() as talk, trio.open_nursery() as nursery:
+        await wait_all_tasks_blocked()
+        received.clear()
+        nursery.start_soon(read_on, talk.session, [])
+        await wait_all_tasks_blocked()
+        await talk.say("one", "two")
+        assert bool(received) is not talk.near.reads_alone
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_descriptor_is_held_no_longer_than_the_connection(talking, autojump_clock) -> None:

@@ -173,3 +173,30 @@ async def test_only_a_stream_that_can_be_shared_is_waited_for_apart(nursery):
     assert (await open_rig("websockets", nursery)).transport.arrival() is None
     assert (await open_rig("memory", nursery)).transport.arrival() is None
     assert (await open_rig("trio-websocket", nursery)).transport.arrival() is None
+
+
+async def test_whoever_does_not_wait_gets_what_receive_would_have_returned():
+    wire = make_wire("memory")
+    peer = RawPeer(wire.server)
+    where = WebSocketTarget(url="ws://peer.test/v1/realtime")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(functools.partial(peer.accept, then=frame(TEXT, b"first")))
+        transport = await connector_on("websockets", wire.client).connect(where, nursery=nursery)
+    await peer.say(b"second")
+    assert transport.pending()
+    assert transport.receive_nowait() == [b"first"]
+    assert transport.receive_nowait() == [b"second"]
+    assert transport.receive_nowait() == []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.receive)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            transport.receive_nowait()
+        await peer.write(frame(TEXT, b"third") + close_frame(1000))
+    await peer.say(b"behind the end")
+    assert transport.pending()
+    assert transport.receive_nowait() == []
+    with pytest.raises(TransportClosed, match="1000"):
+        await transport.receive()
+    await trio.aclose_forcefully(wire.client)
+    await trio.aclose_forcefully(wire.server)

@@ -320,13 +320,29 @@ def test_whatever_happens_every_ledger_balances(mode, script):
     check_commands(hand)
 
 
+def growth(hand: Hand) -> list[tuple[int, int, int]]:
+    """How many events, messages and effects there are, each time that they are taken."""
+    seen: list[tuple[int, int, int]] = []
+    take = hand.take
+
+    def noted() -> list[Any]:
+        told = take()
+        seen.append((len(hand.events), len(hand.messages), len(hand.effects)))
+        return told
+
+    hand.take = noted  # type: ignore[method-assign]
+    return seen
+
+
 @QUICK
 @given(modes, steps)
 def test_runs_of_deltas_that_are_kept_back_change_nothing_but_the_time(mode, script):
     at_once, later = Hand(tools=TOOLS, **mode), Hand(tools=TOOLS, **mode)
     later.keep_runs = True
+    taken = [growth(hand) for hand in (at_once, later)]
     for hand in (at_once, later):
         play(hand, script)
+    assert taken[0] == taken[1]
     REACHED["kept"] += len(at_once.transcript) > len(later.transcript)
     later.keep_runs = False
     for hand in (at_once, later):
