@@ -288,8 +288,11 @@ class SessionCommands:
             self._core.machine.request_response(options, trio.current_time())
         )
 
-    async def interrupt(self) -> None:
+    async def interrupt(self, response_id: str | None = None) -> None:
         """Stop the active response, and what belongs to it: its calls, its nudge, its queued media.
+
+        `response_id`: that one, if it is still going on, and nothing else.  So a reader that lags
+        behind stops the response that it has seen, and neither a newer one nor a request.
 
         Returns when all that is gone, and what was stopped before; does not wait for the provider.
         A call that does not stop within `SessionLimits.interrupt_grace` is named in a
@@ -298,11 +301,16 @@ class SessionCommands:
         active it stops nothing.
 
         A checkpoint.  Cancelled: before it took effect, no effect; later, only the waiting ends.
+
+        Raises:
+            InvalidRequest: `response_id` is no text.
         """
+        if response_id is not None:
+            check_sendable(response_id, "response_id")
         core = self._core
         await self._enter()
         own = core.tools.own_call()
-        stopping = core.tools.find(core.machine.interrupt(trio.current_time()))
+        stopping = core.tools.find(core.machine.interrupt(trio.current_time(), response_id))
         core.step()
         stopping += [
             call

@@ -317,18 +317,25 @@ class SessionMachine:
         """Request a response as soon as the slot is free; returns the id of the request."""
         return self._slot.ask(options, Why.APPLICATION, now).id
 
-    def interrupt(self, now: float) -> tuple[str, ...]:
-        """Stop what is being said, made or worked on.
+    def interrupt(self, now: float, response_id: str | None = None) -> tuple[str, ...]:
+        """Stop what is being said, made or worked on, or of that one response alone.
 
         Returns the calls whose handlers are cancelled.  Requests without a response are superseded,
-        and a response that comes for one nevertheless is cancelled as it begins.  Without anything
-        to stop, nothing happens.
+        and a response that comes for one nevertheless is cancelled as it begins; with a
+        `response_id` they go on.  Without anything to stop, nothing happens.
         """
-        self._slot.supersede("interrupt", now, stop_owed=True)
+        if response_id is None:
+            self._slot.supersede("interrupt", now, stop_owed=True)
+
+        def meant(response: Response) -> bool:
+            return response_id is None or response.id == response_id
+
         for response in self._slot.live.values():
-            if response.phase is ResponsePhase.DYING and response.in_conversation:
+            dying = response.phase is ResponsePhase.DYING and response.in_conversation
+            if dying and meant(response):
                 self._hearing.cancel(response, now)
-        return tuple(self._hearing.cut(self._hearing.interruptible(now), now, cancel=True))
+        stopped = filter(meant, self._hearing.interruptible(now))
+        return tuple(self._hearing.cut(stopped, now, cancel=True))
 
     def truncate(self, item_id: str, content_index: int, played_ms: int, now: float) -> str:
         """Cut a spoken item to what was played; returns the reference.  More than came is clamped.

@@ -169,7 +169,7 @@ acts = st.one_of(
     st.tuples(st.just("fault"), texts),
     st.tuples(st.just("frame"), texts),
     st.tuples(st.just("user"), texts),
-    st.tuples(st.just("interrupt"), st.none()),
+    st.tuples(st.just("interrupt"), st.booleans()),
     st.tuples(st.just("end"), st.none()),
 )
 
@@ -206,7 +206,7 @@ def act(hand: RecordedHand, number: int, what: str, how: Any) -> None:
     elif what == "user":
         hand.see(p.InputTranscriptDone(item_id=f"U{number}", text=how))
     elif what == "interrupt":
-        hand.do("interrupt")
+        hand.do("interrupt", response_id=response if how else None)
     else:
         hand.see(p.ResponseEnded(response_id=response, status=p.ResponseStatus.COMPLETED))
         hand.events.append(None)  # the next response has another id

@@ -466,6 +466,30 @@ def test_speech_and_then_the_cancelled_terminal_interrupt_once():
     ]
 
 
+def test_one_response_can_be_interrupted_alone():
+    hand = Hand(provider_interrupts=False)
+    for number in (1, 2):  # the first has ended, and still sounds
+        hand.begin(f"R{number}")
+        hand.item(f"R{number}", f"A{number}")
+        hand.speak(f"R{number}", f"A{number}", "x", 5.0)
+        hand.deliver(f"A{number}", 5.0)
+        if number == 1:
+            hand.end("R1")
+    waiting = hand.do("request_response", p.ResponseOptions())
+    hand.do("interrupt", response_id="R9")  # of which nobody has heard
+    assert not hand.of(ev.Interrupted)
+    hand.do("interrupt", response_id="R1")
+    hand.do("interrupt", response_id="R1")
+    assert hand.of(ev.Interrupted) == [ev.Interrupted("R1")]
+    assert not hand.sent(p.CancelResponse), "it has ended: there is nothing to cancel"
+    hand.do("interrupt", response_id="R2")
+    assert hand.of(ev.Interrupted) == [ev.Interrupted("R1"), ev.Interrupted("R2")]
+    assert [cancel.response_id for cancel in hand.sent(p.CancelResponse)] == ["R2"]
+    assert hand.outcome(waiting) is None
+    hand.end("R2", p.ResponseStatus.CANCELLED)
+    assert len(hand.sent(p.CreateResponse)) == 1, "what was asked since goes on"
+
+
 def test_a_written_response_survives_speech():
     hand = Hand()
     hand.begin("R1")

@@ -129,6 +129,7 @@ commands = st.one_of(
     st.tuples(st.just("audio_appended")),
     st.tuples(st.just("request_response"), st.booleans()),
     st.tuples(st.just("interrupt")),
+    st.tuples(st.just("interrupt_one"), responses),
     st.tuples(st.just("truncate"), items, st.integers(0, 3000)),
     st.tuples(st.just("submit_tool_result"), calls),
     st.tuples(st.just("submit_tool_error"), calls),
@@ -218,6 +219,8 @@ def play(hand: Hand, script: list[tuple[Any, ...]]) -> None:
                 hand.do(name, arguments[0], "boom")
             elif name == "update_session":
                 hand.do(name, {}, None)
+            elif name == "interrupt_one":
+                hand.do("interrupt", response_id=arguments[0])
             elif name == "send_raw":
                 hand.do(name, {"type": "x"})
             elif name in ("audio_delivered", "audio_dropped"):

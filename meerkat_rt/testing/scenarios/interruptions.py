@@ -66,6 +66,29 @@ async def an_interruption_overtakes_the_microphone(session: RealtimeSession) -> 
     await take(session, ev.TurnCompleted)
 
 
+async def two_answers_server(peer: OpenAIPeer) -> None:
+    await peer.text_response("The first.", await peer.expect("response.create"))
+    response = await peer.response(await peer.expect("response.create"))
+    message = await response.message("audio")
+    await message.speak("The second", ms=300)
+    await peer.expect("response.cancel", response_id=response.id)
+    await response.cancelled()
+    await peer.linger()
+
+
+@case(two_answers_server)
+async def an_interruption_of_a_response_that_is_over(session: RealtimeSession) -> None:
+    await session.create_response()
+    *_, first = await take(session, ev.TurnCompleted)
+    await session.create_response()
+    *_, second = await take(session, ev.OutputAudioChunk)
+    await session.interrupt(first.response_id)
+    await session.interrupt(second.response_id)
+    *_, interrupted = await take(session, ev.Interrupted)
+    assert interrupted.response_id == second.response_id
+    await take(session, ev.TurnCompleted)
+
+
 async def unhelpful_server(peer: OpenAIPeer) -> None:
     response = await peer.response(await peer.expect("response.create"))
     message = await response.message("audio")

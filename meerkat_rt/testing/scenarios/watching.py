@@ -289,7 +289,7 @@ class Watching:
     def _watch_interruptions(self, session: RealtimeSession) -> None:
         core, interrupt = self._core, session.interrupt
 
-        async def interrupting() -> None:
+        async def interrupting(response_id: str | None = None) -> None:
             own = core.tools.own_call()
             to_stop = [
                 call
@@ -299,7 +299,7 @@ class Watching:
                 and not call.scope.cancel_called
             ]
             began = trio.current_time()
-            await interrupt()
+            await interrupt(response_id)
             if trio.current_time() - began > core.limits.interrupt_grace:
                 self._offence("an interruption took longer than its grace")
             for call in to_stop:
