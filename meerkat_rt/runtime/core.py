@@ -168,11 +168,10 @@ class SessionCore:
     def step(self, *, whole: bool = False) -> None:
         """Hand out what the machine said since the last step.  The second half of every step.
 
-        Deltas of one text come to the transcript together, when something else is said of it,
-        unless a store wants them, or all of it is wanted: `whole`.
+        Deltas of one text come to the transcript together, when something else is said of it, or
+        the store does not wait any longer, or all of it is wanted: `whole`.
         """
-        keep = self.journal is None and not whole
-        events, transcript, effects = self.machine.drain(keep_run=keep)
+        events, transcript, effects = self.machine.drain(keep_run=not whole)
         if effects:
             for effect in effects:
                 EFFECTS[type(effect)](self, effect)
@@ -182,6 +181,8 @@ class SessionCore:
             events += self.history.take_in(transcript, stored=journal is not None)
             if journal is not None:
                 journal.add(transcript)  # announces later, see `announce`
+        elif self.journal is not None and self.machine.keeps_run:
+            self.journal.keep_back()
         if events and self.events.put(events):
             self._consumer_too_slow()
         if self.machine.deadlines.changed:
@@ -311,7 +312,7 @@ class SessionCore:
             for scope in self._staging:
                 scope.cancel(reason="the session is closing")
             self.machine.close(trio.current_time())
-            self.step()
+            self.step(whole=True)
 
     def link_lost(self, link: Link, reason: CloseReason, error: LlmError | None) -> None:
         """A connection is gone.  If it was the session's it is replaced, or the session ends."""

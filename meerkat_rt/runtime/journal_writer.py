@@ -42,7 +42,7 @@ class JournalWriter:
     `failed` is told, once, when the store does not take what it should; what could not be written
     stays with the journal and goes in with a later commit.  It has no timer of its own: somebody is
     to call `look` at `look_at`, which a call moves on, and for which `rearmed` is told when it has
-    come nearer by itself.
+    come nearer by itself.  `fetch` has what was kept back added; see `keep_back`.
     """
 
     def __init__(
@@ -52,11 +52,14 @@ class JournalWriter:
         announce: Callable[[Iterable[StoredMessage]], None],
         failed: Callable[[LlmError], None],
         rearmed: Callable[[], None],
+        fetch: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._announce = announce
         self._failed = failed
         self._rearmed = rearmed
+        self._fetch = fetch
+        self._kept_back = False
         self.look_at = math.inf
         self._events: list[TranscriptEntry] = []
         self._overdue = 0.0  # when the first of them will have waited for long enough
@@ -78,13 +81,26 @@ class JournalWriter:
     def add(self, events: Iterable[TranscriptEntry]) -> None:
         """Take events in, in the order in which they happened."""
         events = tuple(events)
-        first = not self._events
+        first = not (self._events or self._kept_back)
+        self._kept_back = False
         self._events += events
         if not _COMPLETING.isdisjoint(map(type, events)):
             self._due.set()
         elif first:
-            self._overdue = trio.current_time() + LINGER
-            self._look_at(self._overdue)
+            self._wait_for_company()
+
+    def keep_back(self) -> None:
+        """There are words that stay where they are, for more to join them, as if they were added.
+
+        They are fetched when they have waited for long enough, or come with whatever is added next.
+        """
+        if not (self._events or self._kept_back):
+            self._wait_for_company()
+        self._kept_back = True
+
+    def _wait_for_company(self) -> None:
+        self._overdue = trio.current_time() + LINGER
+        self._look_at(self._overdue)
 
     def look(self, now: float) -> None:
         """Have written what has waited for long enough, and give up a commit that takes too long.
@@ -98,11 +114,17 @@ class JournalWriter:
             self._late = math.inf
             self._scope.cancel(reason="the store takes too long")
         self.look_at = self._late
-        if self._events:
+        if self._events or self._kept_back:
             if now < self._overdue:
                 self.look_at = min(self._late, self._overdue)
             else:
+                self._fetch_kept_back()
                 self._due.set()
+
+    def _fetch_kept_back(self) -> None:
+        if self._kept_back:
+            self._fetch()
+            self._kept_back = False
 
     def _look_at(self, when: float) -> None:
         if when < self.look_at:
@@ -154,6 +176,7 @@ class JournalWriter:
 
     async def wait_written(self) -> None:
         """Wait until everything taken in so far is durable, or was given up."""
+        self._fetch_kept_back()
         while self._events or self._writing:
             self._due.set()
             await self._idle.park()

@@ -153,7 +153,11 @@ async def run_session(
 async def _go_on(core: SessionCore, journal: GuestJournal, history: tuple[Message, ...]) -> None:
     """Write to `journal` from now on; what it has came before the session, or else `history`."""
     core.journal = JournalWriter(
-        journal, announce=core.announce, failed=core.store_failed, rearmed=core.set_timer
+        journal,
+        announce=core.announce,
+        failed=core.store_failed,
+        rearmed=core.set_timer,
+        fetch=lambda: core.step(whole=True),
     )
     restored = journal.restored
     if restored.messages or restored.authority.items_known:

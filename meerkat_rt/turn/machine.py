@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .crossing import Terms
     from .effects import Effect, MachineSettings, ToolSpec
     from .ports import ProviderEvent
+    from .records import Response
     from .tools import OpenCall
 
 
@@ -106,6 +107,11 @@ class SessionMachine:
             return events, (), effects or ()
         ctx.transcript = []
         return events, transcript, effects or ()
+
+    @property
+    def keeps_run(self) -> bool:
+        """Deltas were kept by `drain(keep_run=True)`, or something was said since."""
+        return bool(self._ctx.transcript)
 
     @property
     def next_deadline(self) -> float | None:

@@ -216,7 +216,7 @@ def test_the_newest_is_kept_and_nothing_is_claimed_of_it(tmp_path: Path) -> None
 def test_every_way_into_a_machine_is_recorded() -> None:
     outputs = {"drain", "next_deadline", "usage", "dropped", "late_tool_outcomes", "ledger_sizes"}
     outputs |= {"at_boundary", "turn_over", "unanswered", "known_items", "open_calls", "unheard"}
-    outputs |= {"knows_call", "knows_response", "due", "user_turn", "responses"}
+    outputs |= {"knows_call", "knows_response", "due", "user_turn", "responses", "keeps_run"}
     public = {name for name in vars(SessionMachine) if not name.startswith("_")}
     assert public - outputs == {*INPUTS, "observe_all"}  # which is many times `observe`
 

@@ -382,7 +382,7 @@ async def test_the_words_of_an_answer_that_goes_on_are_durable_before_its_end(
         assert [event.delta for event in said if hasattr(event, "delta")] == words
 
 
-async def test_without_a_store_the_transcript_hears_of_them_together(
+async def test_without_a_store_the_transcript_hears_of_words_together(
     monkeypatch: pytest.MonkeyPatch, autojump_clock
 ) -> None:
     took: list[int] = []

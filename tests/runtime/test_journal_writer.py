@@ -87,7 +87,17 @@ class Timed:
             announce=self.announced.extend,
             failed=self.failures.append,
             rearmed=self.rearm,
+            fetch=self.fetch,
         )
+        self.kept: list[AssistantTranscriptDelta] = []
+
+    def keep_back(self, text: str) -> None:
+        self.kept.append(said(text))
+        self.writer.keep_back()
+
+    def fetch(self) -> None:
+        kept, self.kept = self.kept, []
+        self.writer.add(kept)
 
     def rearm(self) -> None:
         self.sleep.deadline = self.writer.look_at
@@ -142,6 +152,34 @@ async def test_words_wait_for_company_and_no_longer_than_the_first_may(nursery, 
         (LINGER, ["a", "b", "c"]),
         (LINGER * 2.2, ["d"]),
     ]
+    nursery.cancel_scope.cancel()
+
+
+async def test_words_that_are_kept_back_are_fetched_when_they_have_waited(nursery, autojump_clock):
+    journal = Journal()
+    found, start = await timed(journal, nursery, 30.0)
+    for text in "abcd":
+        found.keep_back(text)
+        await trio.sleep(LINGER * 0.4)
+    assert await since(start, journal) == [
+        (LINGER, ["a", "b", "c"]),
+        (LINGER * 2.2, ["d"]),
+    ]
+    nursery.cancel_scope.cancel()
+
+
+async def test_they_come_with_what_is_added_next_or_is_waited_for(nursery, autojump_clock):
+    journal = Journal()
+    found, start = await timed(journal, nursery, 30.0)
+    found.keep_back("a")
+    await trio.sleep(LINGER * 0.8)
+    found.writer.add([*found.kept, said("b")])
+    found.kept.clear()
+    await trio.sleep(LINGER)
+    found.keep_back("c")
+    await found.writer.wait_written()
+    assert journal.commits[-1][1] == ["c"]
+    assert (await since(start, journal))[0] == (LINGER, ["a", "b"])
     nursery.cancel_scope.cancel()
 
 
