@@ -181,7 +181,7 @@ class SessionCore:
             events += self.history.take_in(transcript, stored=journal is not None)
             if journal is not None:
                 journal.add(transcript)  # announces later, see `announce`
-        elif self.journal is not None and self.machine.keeps_run:
+        elif self.journal is not None and self.machine.keeps_run():
             self.journal.keep_back()
         if events and self.events.put(events):
             self._consumer_too_slow()

@@ -6,7 +6,7 @@ It belongs to the session, not to a connection, and is touched only in synchrono
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import attrs
 import trio
@@ -14,11 +14,12 @@ import trio
 from ..model.events import MediaGap, OutputAudioChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Iterable
 
     from ..model.events import RealtimeSessionEvent
     from ..model.media import RealtimeAudioFormat
     from .limits import SessionLimits
+    from .reading import Wait
 
 EVENTS_PER_YIELD = 128  # a full checkpoint costs as much as decoding two events
 _CHUNKS = 65_536  # of audio that wait; at 20 ms each as long as the 32 MiB of the default limit
@@ -46,7 +47,7 @@ class Source(Protocol):
     """Where events come from, for a reader that has nothing else to do; see `Reading`."""
 
     under_way: bool
-    wait: Callable[[], Coroutine[Any, Any, list[bytes] | None]]
+    wait: Wait
 
     def enter(self) -> bool: ...
 

@@ -108,7 +108,6 @@ class SessionMachine:
         ctx.transcript = []
         return events, transcript, effects or ()
 
-    @property
     def keeps_run(self) -> bool:
         """Deltas were kept by `drain(keep_run=True)`, or something was said since."""
         return bool(self._ctx.transcript)
