@@ -38,7 +38,7 @@ class Profile:
     provider_continues: bool = False
     cancel_on_barge_in: bool = True
     answer_window: float | None = None  # seconds; None: the session's nudge timeout
-    ping_interval: float | None = 20.0  # seconds; None: the provider pings us
+    ping_interval: float | None = 20.0  # seconds of silence; None: the provider pings us
     ping_timeout: float = 20.0  # seconds
     session_cap: float | None = None  # seconds a session may last on one connection
 

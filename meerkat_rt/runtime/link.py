@@ -43,6 +43,7 @@ class Link:
     conversation and came before it began, with the times when they came.  `ended` is set when the
     peer or the network ended it, for the reason that `ending` tells; `gone` when nothing of it is
     left.  `scope` holds its tasks.  `reading` is how it is read.  `name` is no other connection's.
+    `heard_at` is when it last gave a sign of life.
 
     What is held is bounded: once it comes to more than `SessionLimits.warming_bytes`, the next read
     gives the connection up, like one that the network ended.
@@ -58,6 +59,7 @@ class Link:
     held_bytes: int = 0
     ending: tuple[CloseReason, LlmError | None] | None = None
     opened_at: float = attrs.field(factory=trio.current_time)
+    heard_at: float = attrs.field(factory=trio.current_time)
     start: trio.Event = attrs.field(factory=trio.Event)
     ended: trio.Event = attrs.field(factory=trio.Event)
     flushed: trio.Event = attrs.field(factory=trio.Event)  # the sender has written its last
@@ -273,17 +275,18 @@ def hear(core: SessionCore, link: Link, frames: list[bytes]) -> None:
     if core.recording is not None:
         core.recording.wire(trio.current_time(), received=sum(map(len, frames)))
     events = link.codec.decode_all(frames)  # another codec after `Link.speak`
+    now = core.now  # looked up as a method, an attribute would cost three times as much
+    link.heard_at = came = now()
     if core.link is link and core.connected:
         if link.aliases is not None:
             events = link.aliases.heard(events)
-        now = core.now  # looked up as a method, an attribute would cost three times as much
-        core.observe(events, now())
+        core.observe(events, came)
     elif not link.warming:
         core.stale_events += len(events)
     elif link.held_bytes > core.limits.warming_bytes:
         _overheard(core, link)
     else:
-        link.hold(frames, events, trio.current_time())
+        link.hold(frames, events, came)
 
 
 async def send(core: SessionCore, link: Link) -> None:
@@ -358,17 +361,26 @@ def _encoded(core: SessionCore, link: Link, commands: list[ProviderCommand]) -> 
 
 
 async def keep_alive(core: SessionCore, link: Link) -> None:
-    """Ping by the provider's policy, which has one; no answer to a ping ends the connection."""
+    """Ping what was silent for so long as the provider's policy says; silence ends the connection.
+
+    Whatever comes is a sign of life.  Who speaks is not asked for one, so that sessions which were
+    opened together do not all stop for a ping at once; and a pong may be behind much else.
+    """
     profile = link.dialect.profile
     assert profile.ping_interval is not None
     while True:
-        await trio.sleep(profile.ping_interval)
+        asked = trio.current_time()
+        due = link.heard_at + profile.ping_interval
+        if asked < due:
+            await trio.sleep_until(due)
+            continue
         pong = link.transport.ping()
         with trio.move_on_after(profile.ping_timeout):
             await pong.wait()
-            continue
-        _stalled(core, link, f"no answer to a ping within {profile.ping_timeout:g} s")
-        return
+            link.heard_at = trio.current_time()
+        if link.heard_at < asked:
+            _stalled(core, link, f"no answer to a ping within {profile.ping_timeout:g} s")
+            return
 
 
 def _stalled(core: SessionCore, link: Link, text: str) -> None:

@@ -44,7 +44,8 @@ class WebSocketPeer:
     `run` must be running in a task of its own; it hands every complete message to `on_message`
     (text as `str`, binary as `bytes`), and calls `on_news` when the upgrade request has come
     (`request`), when a pong has (`pongs` counts them) and when nothing more will come from the
-    client (`gone`). `client_close` is the client's close frame, if it sent one.
+    client (`gone`). `pings` counts the client's own. `client_close` is the client's close frame, if
+    it sent one.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class WebSocketPeer:
         self.request: Request | None = None
         self.gone = False
         self.pongs = 0
+        self.pings = 0
         self.binary = False  # whether `send_message` sends binary frames, as Gemini does
         self._on_message = on_message
         self._on_news = on_news
@@ -133,8 +135,10 @@ class WebSocketPeer:
             case Opcode.PONG:
                 self.pongs += 1
                 self._on_news()
+            case Opcode.PING:
+                self.pings += 1  # the protocol answers it
             case _:
-                pass  # the protocol answers pings and close frames
+                pass  # the protocol answers close frames
 
     # -- writing --------------------------------------------------
 

@@ -156,6 +156,50 @@ async def test_an_idle_session_with_a_healthy_peer_lives_on(name: str, autojump_
         assert m.session.is_connected
 
 
+@pytest.mark.parametrize("name", CONNECTORS)
+async def test_a_peer_that_speaks_is_not_pinged_and_one_that_falls_silent_is(
+    name: str, autojump_clock
+) -> None:
+    async def script(peer) -> None:
+        for _ in range(20):
+            await trio.sleep(15)
+            await peer.send({"type": "rate_limits.updated", "rate_limits": []})
+        await trio.sleep(19.9)
+        assert peer.socket.pings == 0
+        await trio.sleep(0.2)
+        assert peer.socket.pings == 1
+        peer.socket.go_silent()
+        await peer.linger()
+
+    async with meeting(script, name=name, client_may_leave=True, patience=600) as m:
+        began = trio.current_time()
+        _, error = await outcome(m.session)
+        answered = 20 * 15 + 20
+        assert trio.current_time() - began == pytest.approx(answered + 20 + 20)
+    assert isinstance(error, errors.TransportStalled)
+
+
+async def test_words_are_a_sign_of_life_though_no_pong_comes(autojump_clock) -> None:
+    async def script(peer) -> None:
+        await trio.sleep(30)
+        await peer.send({"type": "rate_limits.updated", "rate_limits": []})
+        await peer.linger()
+
+    async with meeting(script, client_may_leave=True) as m:
+        asked: list[float] = []
+
+        def ping() -> trio.Event:
+            asked.append(trio.current_time() - began)
+            return trio.Event()
+
+        m.core.link.transport.ping = ping
+        began = trio.current_time()
+        _, error = await outcome(m.session)
+        assert asked == [20, 50]
+        assert trio.current_time() - began == 70
+    assert isinstance(error, errors.TransportStalled)
+
+
 async def test_a_connection_that_is_broken_for_writing_alone_is_lost(autojump_clock) -> None:
     async with meeting(linger, client_may_leave=True) as m:
         m.wire.to_server.reader_gone = True  # writes break; reads just hang
