@@ -230,11 +230,14 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    # It is drawn between two measurements: whoever draws meanwhile needs a processor.
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, auto_refresh=False
+    ) as progress:
         task = progress.add_task("", total=total)
 
         def step(what: str) -> None:
-            progress.update(task, description=what, advance=1)
+            progress.update(task, description=what, advance=1, refresh=True)
 
         yield step
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from . import processors
 from .certificates import certificate
 from .peers import SUBJECTS, Subject, interpreter
 from .server import Certificate
@@ -51,6 +52,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
             env=self._environment,
         )
+        processors.give(self._process.pid)
         self._selector = selectors.DefaultSelector()
         assert self._process.stdout is not None
         self._selector.register(self._process.stdout, selectors.EVENT_READ)

@@ -27,6 +27,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from . import processors
+
 ID = b'"event_id":"event_'
 TIMEOUT = 120
 BETWEEN = 25  # events between two looks at the CPU clock and at waits, which cost microseconds
@@ -289,7 +291,7 @@ def _started(where: Path, names: set[str], tls: Any) -> dict[str, subprocess.Pop
     environment = {**os.environ, "PYTHONPATH": str(root)}
     if tls is not None:
         environment["SSL_CERT_FILE"] = tls.authority
-    return {
+    processes = {
         name: subprocess.Popen(
             [python, "-m", "bench.pacing", name],
             cwd=root,
@@ -301,6 +303,9 @@ def _started(where: Path, names: set[str], tls: Any) -> dict[str, subprocess.Pop
         for name, python in here.items()
         if python is not None
     }
+    for process in processes.values():
+        processors.give(process.pid)
+    return processes
 
 
 def _end(processes: dict[str, subprocess.Popen[bytes]]) -> None:

@@ -26,7 +26,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from . import frames
+from . import frames, processors
 from .subjects import LAST_WORD
 from .workloads import Workload
 
@@ -284,6 +284,7 @@ def _frame_size(blob: memoryview) -> int:
 def _serve(
     pipe: Connection, workload: Workload, pace: Pace | None, certificate: Certificate | None
 ) -> None:
+    processors.leave()
     service: _Burst | _Paced
     if pace is None:
         service = _Burst(workload)
