@@ -18,6 +18,7 @@ _ORDINARY_KIND = int.from_bytes(_ORDINARY, "big")
 _begin = struct.Struct(">HH").unpack_from  # those four bytes
 _TWO_BYTES = 0xFFFF  # the longest payload whose length takes two
 _EXTENDED = {126: 2, 127: 8}  # bytes of the length that follow a header which says so
+_VIEWED = 4  # how many times its own size a piece may keep in memory; what is less is copied
 
 
 class FrameScanner:
@@ -27,13 +28,16 @@ class FrameScanner:
     set, no frame is taken here.
 
     Invariant: all bytes fed so far are, in order, frames that were returned or given to the
-    library, then `_pieces`, the beginning of one frame that needs `_missing` more bytes before
-    anything can be said of it (0: there are none), then `_data` from `_position` on.  While `_owed`
-    is not 0, that many bytes more belong to a frame whose beginning the library has.
+    library, then `_header` and `_pieces`, the beginning of one frame that needs `_missing` more
+    bytes before anything can be said of it (there is none while there are no pieces), then `_data`
+    from `_position` on.  `_header` is empty until it is known that the frame is a text, and
+    `_pieces` are of its payload alone from then on: they are put together once.  While `_owed` is
+    not 0, that many bytes more belong to a frame whose beginning the library has.
     """
 
     __slots__ = (
         "_data",
+        "_header",
         "_max_size",
         "_missing",
         "_owed",
@@ -44,7 +48,8 @@ class FrameScanner:
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._pieces: list[bytes] = []
+        self._header = b""
+        self._pieces: list[bytes | memoryview] = []
         self._missing = 0
         self._owed = 0
         self._data = b""
@@ -73,10 +78,10 @@ class FrameScanner:
 
     def unparsed(self) -> bytes:
         """Everything that neither the library nor the caller has; the scanner forgets it."""
-        left = b"".join([*self._pieces, self._data[self._position :]])
+        left = b"".join([self._header, *self._pieces, self._data[self._position :]])
         self._pieces.clear()
         self._missing = self._owed = self._position = 0
-        self._data = b""
+        self._header = self._data = b""
         return left
 
     def scan(self, messages: list[bytes]) -> bytes:
@@ -84,6 +89,12 @@ class FrameScanner:
 
         Empty: everything was scanned.  Otherwise call again once the library has parsed it.
         """
+        chunk = self._scan(messages)
+        if not chunk:
+            self._data, self._position = b"", 0  # a quiet connection does not keep its last burst
+        return chunk
+
+    def _scan(self, messages: list[bytes]) -> bytes:
         while True:
             if self._owed:
                 chunk = self._data[self._position : self._position + self._owed]
@@ -98,35 +109,52 @@ class FrameScanner:
                 continue
             position = self._position = self._run(self._data, self._position, messages)
             if self._missing:
-                self._pieces.append(self._data[position:])
+                self._keep(self._data, position)
                 self._position = len(self._data)
             if self._position == len(self._data):
                 return b""
 
+    def _keep(self, data: bytes, position: int) -> None:
+        """Begin with the pieces of a frame that `data` ends within; its header, if it is whole."""
+        payload = position + len(self._header)
+        rest = len(data) - payload
+        # A view keeps what it looks at alive, so not more than a multiple of itself.
+        view = rest * _VIEWED > len(data)
+        self._pieces.append(memoryview(data)[payload:] if view else data[payload:])
+
     def _scan_pieces(self, messages: list[bytes]) -> bytes:
         """Scan what stands across two reads or more, joined without what follows it."""
-        start = b"".join(self._pieces)
+        whole = b"".join(self._pieces)
         self._pieces.clear()
-        if self._run(start, 0, messages) == len(start):
+        if header := self._header:
+            self._header = b""
+            if whole.isascii() or _is_utf8(whole):
+                messages.append(whole)
+                return b""
+            return header + whole
+        if self._run(whole, 0, messages) == len(whole):
             return b""
         if self._missing:
-            self._pieces.append(start)
+            self._keep(whole, 0)
             return b""
-        self._owed -= len(start)
-        return start
+        self._owed -= len(whole)
+        return whole
 
     def _complete(self) -> bool:
         """Add to the pieces what they lack, as far as it is there; whether that was all of it."""
-        piece = self._data[self._position : self._position + self._missing]
-        self._pieces.append(piece)
-        self._position += len(piece)
-        self._missing -= len(piece)
+        data, position = self._data, self._position
+        there = min(len(data) - position, self._missing)
+        whole = there == len(data)
+        self._pieces.append(data if whole else memoryview(data)[position : position + there])
+        self._position += there
+        self._missing -= there
         return self._missing == 0
 
     def _run(self, data: bytes, position: int, messages: list[bytes]) -> int:
         """Take frames from `position` on; return where a frame begins that is not taken.
 
-        `_missing` is then what it lacks, or `_owed` how much of it is the library's.
+        `_missing` is then what it lacks, and `_header` what there is of it before its payload if
+        that is all it lacks; or `_owed` is how much of it is the library's.
         """
         size = len(data)
         limit = -1 if self.fragmented else self._max_size
@@ -152,6 +180,7 @@ class FrameScanner:
             if data[position] == _FINAL_TEXT and length <= limit:
                 if end > size:
                     self._missing = end - size
+                    self._header = data[position:start]
                     return position
                 payload = data[start:end]
                 if payload.isascii() or _is_utf8(payload):

@@ -138,8 +138,9 @@ class WebSocketTransport(TransportCore[bytes]):
             messages = self._feed_library(self._scanner.unparsed())
             self._closed_by_network(None)
             return messages
-        # A read that fills the buffer says that more waits.
-        self._read_size = BURST_BUFFER if len(data) >= self._read_size else RECEIVE_BUFFER
+        # Much at once is followed by more.  And who reads less than there is can keep the kernel
+        # from opening the window, and gets no more than what fills it ever after.
+        self._read_size = BURST_BUFFER if len(data) >= RECEIVE_BUFFER else RECEIVE_BUFFER
         few = self._scanner.whole(data) if len(data) <= _FEW else None
         return self._parse(data) if few is None or self._closing is not None else few
 

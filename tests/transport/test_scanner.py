@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import tracemalloc
 
 import pytest
 import trio
@@ -16,7 +17,13 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from meerkat_rt.transport import TransportClosed, WebSocketTarget, WebSocketTransport
+from meerkat_rt.transport import (
+    BURST_BUFFER,
+    RECEIVE_BUFFER,
+    TransportClosed,
+    WebSocketTarget,
+    WebSocketTransport,
+)
 from meerkat_rt.transport.scanner import FrameScanner
 
 MAX = 100_000
@@ -261,6 +268,46 @@ def test_bytes_of_an_unfinished_frame_are_kept_once() -> None:
     assert scanner.unparsed() == blob[:500]
 
 
+@pytest.mark.parametrize(
+    "rest", [0, 1, 2, 3, 500, 60_000], ids=lambda rest: f"{rest} bytes of a frame behind it"
+)
+def test_a_burst_is_not_kept_in_memory_once_it_is_scanned(rest: int) -> None:
+    scanner, messages = FrameScanner(MAX), []
+    body = b"x" * 70_000
+    burst = Frame(Opcode.TEXT, body).serialize(mask=False) * 4
+    begun = Frame(Opcode.TEXT, body).serialize(mask=False)
+    tracemalloc.start()
+    try:
+        scanner.feed(burst + begun[:rest])
+        assert scanner.scan(messages) == b""
+        assert messages == [body] * 4
+        messages.clear()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10_000 + 6 * rest
+    scanner.feed(begun[rest:])
+    assert scanner.scan(messages) == b""
+    assert messages == [body]
+
+
+@pytest.mark.parametrize("header", [2, 4, 10])
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_frame_of_many_reads_is_taken_whole_and_judged_whole(header: int, bad: bool) -> None:
+    scanner, messages = FrameScanner(MAX), []
+    size = {2: 100, 4: 1000, 10: 70_000}[header]
+    body = ("é" * (size // 2)).encode()
+    body = body[:-2] + b"\xff\xff" if bad else body  # not UTF-8, at its very end
+    blob = Frame(Opcode.TEXT, body).serialize(mask=False)
+    to_library = b""
+    for piece in cut(blob + b"\x81\x02hi", [1, 1, 3, 7, 31]):
+        scanner.feed(piece)
+        while chunk := scanner.scan(messages):
+            to_library += chunk
+    assert to_library == (blob if bad else b"")
+    assert messages == [*([] if bad else [body]), b"hi"]
+
+
 def test_an_oversize_frame_is_the_librarys_from_its_header_on() -> None:
     scanner, messages = FrameScanner(100), []
     blob = Frame(Opcode.TEXT, b"x" * 1000).serialize(mask=False)
@@ -270,3 +317,24 @@ def test_an_oversize_frame_is_the_librarys_from_its_header_on() -> None:
     assert scanner.scan(messages) == blob[4:]
     assert scanner.scan(messages) == b""
     assert messages == [b"hi"]
+
+
+async def test_reads_are_large_for_as_long_as_much_comes() -> None:
+    asked = []
+
+    class Asked(Replay):
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            asked.append(max_bytes)
+            return await super().receive_some(max_bytes)
+
+    def burst(size: int) -> bytes:
+        header = 4 if size - 4 < 65536 else 10
+        return Frame(Opcode.TEXT, b"x" * (size - header)).serialize(mask=False)
+
+    sizes = [300, RECEIVE_BUFFER, RECEIVE_BUFFER + 40_000, 2 * RECEIVE_BUFFER, 40_000, 300]
+    stream = Asked([burst(size) for size in sizes])
+    transport = opened(WebSocketTransport, stream, deflate=False)
+    transport._scanner = FrameScanner(BURST_BUFFER)
+    for _ in sizes:
+        await transport.receive()
+    assert asked == [RECEIVE_BUFFER] * 2 + [BURST_BUFFER] * 3 + [RECEIVE_BUFFER]
