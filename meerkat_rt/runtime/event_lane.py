@@ -295,6 +295,7 @@ class EventLane:
                                 raise
                         else:
                             source.heard(frames)
+                            frames = None  # is not kept while nothing comes
                         continue
                     # A coroutine of its own for the sleep would cost each event of a paced session.
                     self._reader = trio.lowlevel.current_task()

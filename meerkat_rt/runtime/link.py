@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from ..providers.base import Opening
     from ..transport import Connector
-    from ..turn.ports import ProviderCommand
     from .core import SessionCore
 
 SOCKET_RELEASE = 1.0  # seconds; closing a local socket does not wait for the peer
@@ -310,13 +309,8 @@ async def _send(core: SessionCore, link: Link) -> None:
         while True:
             await ready.wait()
             while True:
-                frames: list[bytes] = []
                 now = trio.current_time()
-                if core.link is link:
-                    commands = lanes.take(now)
-                    if core.sent_audio is not None:
-                        core.sent_audio.note(commands, now)
-                    frames = _encoded(core, link, commands)
+                frames = _next_frames(core, link, now) if core.link is link else []
                 writing.deadline = now + core.limits.write
                 try:
                     await transport.send(frames)
@@ -327,6 +321,7 @@ async def _send(core: SessionCore, link: Link) -> None:
                 writing.deadline = math.inf
                 if core.recording is not None:
                     core.recording.wire(trio.current_time(), sent=sum(map(len, frames)))
+                del frames  # a quiet connection does not keep what it has written
                 if core.link is not link:
                     break
                 if written := link.codec.written():
@@ -349,7 +344,11 @@ async def _unwritable(core: SessionCore, link: Link, closed: TransportClosed) ->
         link.scope.cancel(reason="the connection is lost")
 
 
-def _encoded(core: SessionCore, link: Link, commands: list[ProviderCommand]) -> list[bytes]:
+def _next_frames(core: SessionCore, link: Link, now: float) -> list[bytes]:
+    """What the lanes have, as it is written."""
+    commands = core.lanes.take(now)
+    if core.sent_audio is not None:
+        core.sent_audio.note(commands, now)
     frames: list[bytes] = []
     for command in commands:
         wire = command if link.aliases is None else link.aliases.said(command)

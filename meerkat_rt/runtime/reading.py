@@ -84,6 +84,7 @@ class Reading:
                 if len(frames) > FRAMES_PER_STEP:
                     frames = self._first_step(frames)
                 self._hear(frames)
+                del frames  # a quiet connection does not keep its last burst
 
     def _first_step(self, frames: list[bytes]) -> list[bytes]:
         """So much of a burst as makes a step; the rest is for the next ones."""

@@ -428,6 +428,30 @@ async def test_an_interrupt_from_the_keyboard_is_the_application_s(talking, auto
         assert talk.unread == 1
 
 
+@pytest.mark.parametrize("reader", ["the application", "the receiver"])
+async def test_what_was_read_is_not_kept_while_nothing_more_comes(
+    reader, monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
+) -> None:
+    hear, heard = links.hear, []
+
+    def noted(core: Any, link: Any, frames: list[bytes]) -> None:
+        heard.append(frames)
+        hear(core, link, frames)
+
+    monkeypatch.setattr(links, "hear", noted)
+    read: list[Any] = []
+    async with talking() as talk, trio.open_nursery() as nursery:
+        if reader == "the application":
+            nursery.start_soon(read_on, talk.session, read)
+            await wait_all_tasks_blocked()
+        await talk.say_at_once(MANY)
+        assert sum(map(len, heard)) >= len(MANY)
+        heard.reverse()
+        holders = [sys.getrefcount(heard.pop()) for _ in range(len(heard))]
+        assert set(holders) == {sys.getrefcount([])}
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_burst_that_the_application_reads_is_heard_step_by_step(
     monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
 ) -> None:

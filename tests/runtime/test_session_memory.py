@@ -6,18 +6,22 @@ import base64
 import gc
 import itertools
 import json
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import pytest
 import trio
-from runtimekit import open_config
+from runtimekit import linger, meeting, open_config
+from trio.testing import wait_all_tasks_blocked
 
 from meerkat_rt import OpenAIRealtime, RealtimeSession, ToolSet, open_session
 from meerkat_rt.runtime.signal import Signal
 from meerkat_rt.transport import TransportClosed
 from meerkat_rt.transport.memory import MemoryConnector, MemoryTransport
+from meerkat_rt.transport.websocket import WebSocketTransport
 
 DELTAS = 90
 SMALL, LARGE = 1_000, 100_000  # events of the provider's
@@ -235,3 +239,22 @@ async def test_a_hundred_thousand_events_leave_nothing_but_messages_and_settled_
     grown = large - small
     turns = turns_after - turns_before
     assert grown / turns < RECORDS, f"{grown / turns:.0f} bytes a turn"
+
+
+async def test_what_was_written_is_not_kept_while_nothing_follows(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: Any
+) -> None:
+    write, written = WebSocketTransport.send, []
+
+    async def noted(transport: WebSocketTransport, frames: list[bytes]) -> None:
+        written.append(frames)
+        await write(transport, frames)
+
+    monkeypatch.setattr(WebSocketTransport, "send", noted)
+    async with meeting(linger) as m:
+        await m.session.send_text("a long story " * 1000)
+        await wait_all_tasks_blocked()
+        assert sum(len(frame) for frames in written for frame in frames) > 13_000
+        written.reverse()
+        holders = [sys.getrefcount(written.pop()) for _ in range(len(written))]
+        assert set(holders) == {sys.getrefcount([])}
