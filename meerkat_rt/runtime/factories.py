@@ -24,6 +24,7 @@ from .arguments import (
     tool_set,
 )
 from .continuity_policy import ContinuityPolicy, checked
+from .entrance import Entrance
 from .limits import SessionLimits
 from .opening import machine_settings, run_session
 from .origin import Origin
@@ -75,7 +76,7 @@ def open_session(
     check_provider(provider)
     check_open_config(config)
     check_store(store)
-    return provider.open_session(
+    block = provider.open_session(
         config,
         tools=tool_set(tools),
         store=store,
@@ -83,6 +84,7 @@ def open_session(
         limits=session_limits(limits),
         **({} if continuity is None else {"continuity": continuity}),
     )
+    return Entrance(block, "open_session")
 
 
 def attach_external_session(
@@ -105,7 +107,7 @@ def attach_external_session(
     """
     check_provider(provider)
     check_store(store)
-    return provider.attach_external_session(
+    block = provider.attach_external_session(
         target,
         turning_mode,
         tools=tool_set(tools),
@@ -113,6 +115,7 @@ def attach_external_session(
         recorder=recorder,
         limits=session_limits(limits),
     )
+    return Entrance(block, "attach_external_session")
 
 
 @attrs.frozen(kw_only=True)

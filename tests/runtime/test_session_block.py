@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 from runtimekit import linger, meeting, open_config, provider, serving, take, welcoming
 from trio.testing import wait_all_tasks_blocked
 
-from meerkat_rt import Lost, OpenAIRealtime, SessionLimits, events, open_session
+from meerkat_rt import (
+    Lost,
+    OpenAIRealtime,
+    RealtimeExternalSessionTarget,
+    RealtimeTurningMode,
+    SessionLimits,
+    attach_external_session,
+    events,
+    open_session,
+)
 from meerkat_rt.testing.quiescence import quiescent_after
 
 
@@ -292,3 +303,60 @@ async def test_a_deadline_around_a_busy_block_is_only_a_deadline(fill, autojump_
                 nursery.start_soon(busy, session.interrupt)
                 nursery.start_soon(busy, session.create_response)
         assert scope.cancelled_caught
+
+
+# ---------------------------------------------------------------- who forgets to enter it
+
+ENTER = r"write `async with open_session\(\.\.\.\) as session:` and use `session`"
+
+
+def unentered():
+    return open_session(open_config(), provider=OpenAIRealtime(api_key="k"))
+
+
+async def test_a_session_that_was_not_entered_says_how_it_is() -> None:
+    session = unentered()
+    with pytest.raises(AttributeError, match=f"'send_text' is the open session's; {ENTER}"):
+        await session.send_text("hello?")
+    with pytest.raises(TypeError, match=f"is not awaited but entered; {ENTER}"):
+        await session
+    with pytest.raises(TypeError, match=f"the events are the open session's; {ENTER}"):
+        async for _ in session:
+            raise AssertionError("an event")
+    with pytest.raises(TypeError, match=f"wants `async with`; {ENTER}"), session:
+        raise AssertionError("entered")
+
+
+async def test_so_does_one_that_was_to_be_attached_to() -> None:
+    session = attach_external_session(
+        RealtimeExternalSessionTarget("rtc_1"),
+        RealtimeTurningMode.PROVIDER_MANAGED,
+        provider=OpenAIRealtime(api_key="k"),
+    )
+    with pytest.raises(AttributeError, match=r"`async with attach_external_session\(\.\.\.\) as"):
+        await session.aclose()
+
+
+async def test_a_session_is_entered_once(autojump_clock) -> None:
+    async with serving(welcoming(linger), client_may_leave=True) as server:
+        block = open_session(open_config(), provider=provider(server.wire.client))
+        async with block as session:
+            with pytest.raises(RuntimeError, match=r"call open_session\(\.\.\.\) again"):
+                async with block:
+                    raise AssertionError("entered")
+            assert session.is_connected
+        with pytest.raises(RuntimeError, match="was entered before"):
+            await block.__aenter__()
+
+
+async def test_it_enters_and_leaves_as_any_block_does(autojump_clock) -> None:
+    async with (
+        serving(welcoming(linger), client_may_leave=True) as server,
+        AsyncExitStack() as stack,
+    ):
+        session = await stack.enter_async_context(
+            open_session(open_config(), provider=provider(server.wire.client))
+        )
+        assert session.is_connected
+        await stack.aclose()
+        assert session.closed is not None
