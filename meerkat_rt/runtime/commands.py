@@ -292,7 +292,8 @@ class SessionCommands:
         """Stop the active response, and what belongs to it: its calls, its nudge, its queued media.
 
         `response_id`: that one, if it is still going on, and nothing else.  So a reader that lags
-        behind stops the response that it has seen, and neither a newer one nor a request.
+        behind stops the response that it has seen, and neither a newer one nor a request.  And so
+        is one stopped that was asked for with `in_conversation=False`, which otherwise goes on.
 
         Returns when all that is gone, and what was stopped before; does not wait for the provider.
         A call that does not stop within `SessionLimits.interrupt_grace` is named in a

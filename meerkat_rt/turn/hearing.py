@@ -91,16 +91,15 @@ class Hearing:
         return stopped
 
     def interruptible(self, now: float) -> list[Response]:
-        """The responses that the application's interruption stops.
+        """The responses that the application's interruption can stop.
 
-        Also silent ones, and those with open calls.
+        Also silent ones, those with open calls, and those that are not in the conversation.
         """
         self.ledger.advance(now)
         return [
             response
             for response in self._slot.live.values()
-            if response.in_conversation
-            and not response.interrupted
+            if not response.interrupted
             and (
                 response.phase in _GENERATING
                 or self.unheard(response)
@@ -130,7 +129,7 @@ class Hearing:
             self._ctx.deadlines.set(
                 ("cancel", response.id), now + self._ctx.settings.cancel_deadline
             )
-        self._truncate(cut, now)
+        self._truncate([response for response in cut if response.in_conversation], now)
         stopped = [
             call_id for response in cut for call_id in self._tools.interrupt(response.id, now)
         ]

@@ -327,17 +327,19 @@ class SessionMachine:
 
         Returns the calls whose handlers are cancelled.  Requests without a response are superseded,
         and a response that comes for one nevertheless is cancelled as it begins; with a
-        `response_id` they go on.  Without anything to stop, nothing happens.
+        `response_id` they go on.  A response that is not in the conversation is stopped by its id
+        alone.  Without anything to stop, nothing happens.
         """
         if response_id is None:
             self._slot.supersede("interrupt", now, stop_owed=True)
 
         def meant(response: Response) -> bool:
-            return response_id is None or response.id == response_id
+            if response_id is None:
+                return response.in_conversation
+            return response.id == response_id
 
         for response in self._slot.live.values():
-            dying = response.phase is ResponsePhase.DYING and response.in_conversation
-            if dying and meant(response):
+            if response.phase is ResponsePhase.DYING and meant(response):
                 self._hearing.cancel(response, now)
         stopped = filter(meant, self._hearing.interruptible(now))
         return tuple(self._hearing.cut(stopped, now, cancel=True))

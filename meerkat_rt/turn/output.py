@@ -370,6 +370,8 @@ class OutputSide:
         response = self._slot.live.get(event.response_id)
         if response is not None and response.phase is ResponsePhase.DYING:
             self._ctx.dropped += 1
+            if not response.in_conversation:
+                return
             if item_id is not None and item_id not in response.items:
                 # What follows it in the conversation names it; but nobody will hear it.
                 self._output_item(response, item_id)

@@ -32,6 +32,7 @@ from meerkat_rt import (
     ToolDef,
     events,
 )
+from meerkat_rt.model.conversation import StopReason
 from meerkat_rt.model.open_config import RealtimeSessionOpenConfig
 from meerkat_rt.runtime import errors
 from meerkat_rt.testing.openai_frames import tone
@@ -350,6 +351,32 @@ async def test_a_response_out_of_band_holds_no_slot_and_writes_no_history(autoju
         assert started[1].request_id == aside.id
         assert isinstance(await aside.outcome(), Answered)
         assert len(m.session.transcript) == 1
+
+
+async def test_it_is_stopped_by_its_id_and_not_without(autojump_clock) -> None:
+    async def script(peer) -> None:
+        create = await peer.expect("response.create", response={"conversation": "none"})
+        response = await peer.response(create)
+        message = await response.message("text")
+        await message.text("Beside")
+        cancel = await peer.expect("response.cancel")
+        assert cancel["response_id"] == response.id
+        await message.text(" it.")
+        await response.cancelled(message)
+        await peer.linger()
+
+    async with meeting(script) as m:
+        aside = await m.session.create_response(in_conversation=False, modality="text")
+        read = await take(m.session, events.OutputTextDeltaForItem)
+        await m.session.interrupt()
+        await m.session.interrupt(read[-1].response_id)
+        read = await take(m.session, events.TurnCompleted)
+        assert not of(read, events.OutputTextDeltaForItem)
+        assert kinds(read)[-2:] == ["Interrupted", "TurnCompleted"]
+        outcome = await aside.outcome()
+        assert isinstance(outcome, Answered)
+        assert outcome.stop_reason is StopReason.CANCELLED
+        assert len(m.session.transcript) == 0
 
 
 # ---------------------------------------------------------------- refresh

@@ -490,6 +490,45 @@ def test_one_response_can_be_interrupted_alone():
     assert len(hand.sent(p.CreateResponse)) == 1, "what was asked since goes on"
 
 
+def test_a_response_that_is_not_in_the_conversation_is_stopped_by_its_id_alone():
+    hand = Hand(provider_interrupts=False, tools=(tool(),))
+    hand.begin("R1")
+    request = hand.do("request_response", p.ResponseOptions(in_conversation=False))
+    (create,) = hand.sent(p.CreateResponse)
+    hand.begin("O1", ref=create.ref, in_conversation=False)
+    hand.speak("O1", "X1", "psst", 2.0)
+    hand.call("O1", "C1")
+    hand.do("interrupt")
+    assert hand.of(ev.Interrupted) == [ev.Interrupted("R1")]
+    assert hand.do("interrupt", response_id="O1") == ("C1",)
+    assert hand.of(ev.Interrupted) == [ev.Interrupted("R1"), ev.Interrupted("O1")]
+    assert [cancel.response_id for cancel in hand.sent(p.CancelResponse)] == ["R1", "O1"]
+    assert fx.FlushOutput("O1") in hand.effects
+    heard = len(hand.events)
+    hand.see(p.OutputItemBegan(response_id="O1", item_id="X2", kind=p.ItemKind.ASSISTANT))
+    hand.speak("O1", "X2", "and on", 2.0)
+    assert len(hand.events) == heard, "what still comes of it is for nobody"
+    hand.end("O1", p.ResponseStatus.CANCELLED, in_conversation=False)
+    assert hand.outcome(request) == fx.Answered(response_id="O1", stop_reason=StopReason.CANCELLED)
+    hand.end("R1", p.ResponseStatus.CANCELLED)
+    assert not [entry for entry in hand.transcript if entry.response_id == "O1"]
+    assert not hand.sent(p.TruncateItem, p.DeleteItem), "the conversation has nothing of it"
+    hand.do("tool_stopped", "C1")
+    hand.wait(5.0)  # nobody acknowledges a cancellation
+    assert hand.sizes() == {}
+
+
+def test_so_is_one_whose_end_the_provider_does_not_tell():
+    hand = Hand()
+    hand.begin("O1", in_conversation=False)
+    hand.do("interrupt", response_id="O1")
+    hand.wait(5.0)
+    (end,) = hand.of(ev.TurnCompleted)
+    assert (end.response_id, end.error.code) == ("O1", "cancel_timeout")
+    assert hand.transcript == []
+    assert hand.sizes() == {}
+
+
 def test_a_written_response_survives_speech():
     hand = Hand()
     hand.begin("R1")
