@@ -7,6 +7,7 @@ Where a process cannot be told where to run, or there is one processor alone, it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -25,12 +26,14 @@ def split(allowed: set[int]) -> tuple[set[int], set[int]]:
 def give(pid: int) -> None:
     """Let this process, a subject that has just been started, run on the subject's processor."""
     if sys.platform == "linux":
-        own, _ = split(os.sched_getaffinity(0))
-        os.sched_setaffinity(pid, own)
+        with contextlib.suppress(OSError):  # it is not allowed everywhere
+            own, _ = split(os.sched_getaffinity(0))
+            os.sched_setaffinity(pid, own)
 
 
 def leave() -> None:
     """Let the calling process, a server that has no threads yet, keep off that processor."""
     if sys.platform == "linux":
-        _, others = split(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, others)
+        with contextlib.suppress(OSError):
+            _, others = split(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, others)

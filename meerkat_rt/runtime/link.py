@@ -42,7 +42,6 @@ class Link:
     conversation and came before it began, with the times when they came.  `ended` is set when the
     peer or the network ended it, for the reason that `ending` tells; `gone` when nothing of it is
     left.  `scope` holds its tasks.  `reading` is how it is read.  `name` is no other connection's.
-    `heard_at` is when it last gave a sign of life.
 
     What is held is bounded: once it comes to more than `SessionLimits.warming_bytes`, the next read
     gives the connection up, like one that the network ended.
@@ -58,7 +57,6 @@ class Link:
     held_bytes: int = 0
     ending: tuple[CloseReason, LlmError | None] | None = None
     opened_at: float = attrs.field(factory=trio.current_time)
-    heard_at: float = attrs.field(factory=trio.current_time)
     start: trio.Event = attrs.field(factory=trio.Event)
     ended: trio.Event = attrs.field(factory=trio.Event)
     flushed: trio.Event = attrs.field(factory=trio.Event)  # the sender has written its last
@@ -274,18 +272,17 @@ def hear(core: SessionCore, link: Link, frames: list[bytes]) -> None:
     if core.recording is not None:
         core.recording.wire(trio.current_time(), received=sum(map(len, frames)))
     events = link.codec.decode_all(frames)  # another codec after `Link.speak`
-    now = core.now  # looked up as a method, an attribute would cost three times as much
-    link.heard_at = came = now()
     if core.link is link and core.connected:
         if link.aliases is not None:
             events = link.aliases.heard(events)
-        core.observe(events, came)
+        now = core.now  # looked up as a method, an attribute would cost three times as much
+        core.observe(events, now())
     elif not link.warming:
         core.stale_events += len(events)
     elif link.held_bytes > core.limits.warming_bytes:
         _overheard(core, link)
     else:
-        link.hold(frames, events, came)
+        link.hold(frames, events, trio.current_time())
 
 
 async def send(core: SessionCore, link: Link) -> None:
@@ -365,26 +362,32 @@ async def keep_alive(core: SessionCore, link: Link) -> None:
     Whatever comes is a sign of life.  Who speaks is not asked for one, so that sessions which were
     opened together do not all stop for a ping at once; and a pong may be behind much else.
     """
-    profile = link.dialect.profile
+    profile, transport = link.dialect.profile, link.transport
     assert profile.ping_interval is not None
     while True:
         asked = trio.current_time()
-        due = link.heard_at + profile.ping_interval
-        if asked < due:
-            await trio.sleep_until(due)
+        silent_since = max(transport.heard_at, link.opened_at)
+        if asked < silent_since + profile.ping_interval:
+            await trio.sleep_until(silent_since + profile.ping_interval)
             continue
-        pong = link.transport.ping()
-        with trio.move_on_after(profile.ping_timeout):
+        pong = transport.ping()
+        until = asked + profile.ping_timeout
+        with trio.move_on_at(until):
             await pong.wait()
-            link.heard_at = trio.current_time()
-        if link.heard_at < asked:
+        late = trio.current_time() - until
+        if late > 0 and transport.heard_at < asked:
+            # The loop was held up.  Something may have come meanwhile, and nobody has read it yet.
+            with trio.move_on_after(late):
+                await pong.wait()
+        if transport.heard_at < asked:
             _stalled(core, link, f"no answer to a ping within {profile.ping_timeout:g} s")
             return
 
 
 def _stalled(core: SessionCore, link: Link, text: str) -> None:
-    reason = CloseReason(by=ClosedBy.NETWORK, text=text, clean=False)
-    _lost(core, link, reason, TransportStalled(text))
+    if not link.ended.is_set():
+        reason = CloseReason(by=ClosedBy.NETWORK, text=text, clean=False)
+        _lost(core, link, reason, TransportStalled(text))
     link.scope.cancel(reason=text)
 
 

@@ -163,7 +163,12 @@ class Transport(Protocol):
     One task reads at a time, one task writes; a second concurrent reader or writer gets
     `trio.BusyResourceError`.  `on_output`, `ping` and `start_close` are synchronous and may be
     called by anybody; none of them writes: that is the writer's work alone.
+
+    `heard_at` is the time (`trio.current_time()`) of the last read that returned anything, be it a
+    piece of a message, a pong or a ping of the peer's; -inf before the first.
     """
+
+    heard_at: float
 
     async def receive(self) -> list[bytes]:
         """Return the next batch: the payloads of all messages that one socket read completed.

@@ -7,6 +7,7 @@ end, and whose close code is reported are the same everywhere, and live here.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -25,7 +26,7 @@ F = TypeVar("F")
 # Pongs that wait for the writer.  RFC 6455 section 5.5.3 lets us answer only the latest ping, so a
 # peer that pings and never reads cannot make us hoard answers.
 PONGS_KEPT = 16
-# Pings without an answer, beyond which no more are sent.  A keepalive gives up after one or two.
+# Pings without an answer, beyond which no more are sent: a peer that reads nothing gets no more.
 PINGS_IN_FLIGHT = 16
 
 _REASON_BYTES = 123  # RFC 6455 section 5.5: 125 for a control frame, less two for the code
@@ -88,6 +89,7 @@ class TransportCore(ABC, Generic[F]):
     """
 
     def __init__(self) -> None:
+        self.heard_at = -math.inf
         self._wake: Callable[[], None] | None = None
         # Frames that wait for the writer.  Invariant: a close frame is the last of `_control`, and
         # nothing is queued after it.

@@ -92,6 +92,7 @@ class MemoryTransport(TransportCore[_Frame]):
                 await trio.lowlevel.checkpoint()
             while not messages and self._end is None:
                 if wire.frames:
+                    self.heard_at = trio.current_time()
                     messages = self._take(wire.take())
                 elif wire.writer_gone or wire.reader_gone:
                     self._closed_by_network(None)

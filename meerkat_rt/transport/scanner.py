@@ -1,17 +1,21 @@
 """A short cut in front of the library's parser, for the frames that nearly all traffic is made of.
 
-At a frame boundary, a whole text frame that is final, unmasked and without extension bits needs no
-parser: its payload is a slice.  Everything else (fragments, control frames, compressed, binary,
-masked, oversize and malformed ones, text that is not UTF-8) is handed to the library byte for byte,
-one frame at a time, so that the scanner always knows where the next frame begins, and what the
-library says of it counts.
+At a frame boundary, a whole frame of text or of binary data that is final, unmasked and without
+extension bits needs no parser: its payload is a slice.  Everything else (fragments, control frames,
+compressed, masked, oversize and malformed ones, text that is not UTF-8) is handed to the library
+byte for byte, one frame at a time, so that the scanner always knows where the next frame begins,
+and what the library says of it counts.
 """
 
 from __future__ import annotations
 
 import struct
 
+from .core import is_text
+
 _FINAL_TEXT = 0x81  # RFC 6455 section 5.2: FIN, no reserved bit, opcode 1
+_FINAL_BINARY = 0x82
+_TAKEN = frozenset({_FINAL_TEXT, _FINAL_BINARY})
 _MASKED = 0x80
 _ORDINARY = bytes([_FINAL_TEXT, 126])  # and two bytes of length
 _ORDINARY_KIND = int.from_bytes(_ORDINARY, "big")
@@ -30,7 +34,7 @@ class FrameScanner:
     Invariant: all bytes fed so far are, in order, frames that were returned or given to the
     library, then `_header` and `_pieces`, the beginning of one frame that needs `_missing` more
     bytes before anything can be said of it (there is none while there are no pieces), then `_data`
-    from `_position` on.  `_header` is empty until it is known that the frame is a text, and
+    from `_position` on.  `_header` is empty until it is known that the frame may be taken, and
     `_pieces` are of its payload alone from then on: they are put together once.  While `_owed` is
     not 0, that many bytes more belong to a frame whose beginning the library has.
     """
@@ -128,7 +132,7 @@ class FrameScanner:
         self._pieces.clear()
         if header := self._header:
             self._header = b""
-            if whole.isascii() or _is_utf8(whole):
+            if header[0] == _FINAL_BINARY or is_text(whole):
                 messages.append(whole)
                 return b""
             return header + whole
@@ -177,13 +181,14 @@ class FrameScanner:
                     return position
                 length = int.from_bytes(data[position + 2 : start], "big")
             end = start + length
-            if data[position] == _FINAL_TEXT and length <= limit:
+            first = data[position]
+            if first in _TAKEN and length <= limit:
                 if end > size:
                     self._missing = end - size
                     self._header = data[position:start]
                     return position
                 payload = data[start:end]
-                if payload.isascii() or _is_utf8(payload):
+                if first == _FINAL_BINARY or is_text(payload):
                     messages.append(payload)
                     position = end
                     continue
@@ -211,11 +216,3 @@ def _ordinary(data: bytes, position: int, messages: list[bytes]) -> int:
         messages.append(payload)
         position = end
     return position
-
-
-def _is_utf8(payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -18,6 +18,8 @@ from .base import RECEIVE_BUFFER
 from .standby import SharedStream, Standby
 
 _RECORD = 16 * 1024  # bytes of plaintext that a record holds at most (RFC 8446 section 5.1)
+_PIECE = 2 * _RECORD  # bytes that TLS is given at once: it keeps as much room ever after
+_NOTHING = memoryview(b"")
 # Seconds.  An answer of TLS itself is a few bytes, and half of it would doom the connection: a
 # reader that is cancelled meanwhile still writes it, unless the peer takes nothing at all.
 ANSWER_GRACE = 1.0
@@ -35,6 +37,7 @@ class TLSStream(SharedStream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._unfed = _NOTHING  # what was read, and TLS has not been given yet
         self._writing = trio.Lock()  # the writer's, and now and then the reader's
         self._feeds = 0  # reads of the network so far
         self._fed: trio.Event | None = None  # of a writer that waits for the next one
@@ -60,8 +63,9 @@ class TLSStream(SharedStream):
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._feed(RECEIVE_BUFFER)
+                if not self._feed_rest():
+                    await self._flush()
+                    await self._feed(RECEIVE_BUFFER)
             except ssl.SSLError:
                 await self._flush()  # the alert that says why
                 raise
@@ -105,7 +109,8 @@ class TLSStream(SharedStream):
     def _more(self) -> bool:
         """Whether TLS has something that it was not asked for.  To find nothing costs an error."""
         incoming = self._incoming
-        return incoming.pending > 0 or incoming.eof or self._tls.pending() > 0
+        more = incoming.pending > 0 or incoming.eof or self._tls.pending() > 0
+        return more or bool(self._unfed)
 
     def _decrypted(self, size: int) -> bytes | None:
         """All that is there, up to `size`; empty at the end; None: the network has to give more."""
@@ -113,7 +118,14 @@ class TLSStream(SharedStream):
         left = size
         try:
             while left > 0:
-                record = self._tls.read(min(left, _RECORD))
+                try:
+                    record = self._tls.read(min(left, _RECORD))
+                except ssl.SSLWantReadError:
+                    if self._feed_rest():
+                        continue
+                    if not records:
+                        return None
+                    break
                 if not record:
                     self._ended = True
                     break
@@ -121,9 +133,6 @@ class TLSStream(SharedStream):
                 left -= len(record)
                 if not self._more():
                     break
-        except ssl.SSLWantReadError:
-            if not records:
-                return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             self._ended = True
         except ssl.SSLError as error:
@@ -134,10 +143,26 @@ class TLSStream(SharedStream):
 
     async def _feed(self, size: int) -> None:
         data = await self._stream.receive_some(size)
-        if data:
+        if not data:
+            self._incoming.write_eof()
+        elif len(data) <= _PIECE:
             self._incoming.write(data)
         else:
-            self._incoming.write_eof()
+            self._unfed = memoryview(data)
+            self._feed_rest()
+            return
+        self._was_fed()
+
+    def _feed_rest(self) -> bool:
+        """Give TLS a piece of what was read before; whether there was any."""
+        if not self._unfed:
+            return False
+        self._incoming.write(self._unfed[:_PIECE])
+        self._unfed = self._unfed[_PIECE:] or _NOTHING
+        self._was_fed()
+        return True
+
+    def _was_fed(self) -> None:
         self._feeds += 1
         if self._fed is not None:
             self._fed.set()

@@ -238,6 +238,7 @@ class TrioWebSocketTransport(TransportCore[bytes]):
                     break
                 self._wire.read_on()
                 await self._wire.wait_waiting()
+                self.heard_at = trio.current_time()
                 waited = True
             if not waited:
                 await trio.lowlevel.checkpoint()

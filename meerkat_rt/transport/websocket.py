@@ -110,6 +110,7 @@ class WebSocketTransport(TransportCore[bytes]):
                     self._closed_by_network(error)
                     break
                 messages = self._came(data)
+                del data  # which may be long, and what comes next may be long in coming
             if messages:
                 return messages
         finally:
@@ -138,6 +139,7 @@ class WebSocketTransport(TransportCore[bytes]):
             messages = self._feed_library(self._scanner.unparsed())
             self._closed_by_network(None)
             return messages
+        self.heard_at = trio.current_time()
         # Much at once is followed by more.  And who reads less than there is can keep the kernel
         # from opening the window, and gets no more than what fills it ever after.
         self._read_size = BURST_BUFFER if len(data) >= RECEIVE_BUFFER else RECEIVE_BUFFER

@@ -452,6 +452,27 @@ async def test_what_was_read_is_not_kept_while_nothing_more_comes(
         nursery.cancel_scope.cancel()
 
 
+async def test_nor_is_what_told_us_nothing(
+    monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
+) -> None:
+    hear, heard = links.hear, []
+
+    def noted(core: Any, link: Any, frames: list[bytes]) -> None:
+        heard.append(frames)
+        hear(core, link, frames)
+
+    monkeypatch.setattr(links, "hear", noted)
+    async with talking() as talk, trio.open_nursery() as nursery:
+        nursery.start_soon(talk.session.next_event)
+        await wait_all_tasks_blocked()
+        await talk.peer.send({"type": "conversation.created", "conversation": {"id": "c"}})
+        await wait_all_tasks_blocked()
+        assert heard
+        holders = [sys.getrefcount(heard.pop()) for _ in range(len(heard))]
+        assert set(holders) == {sys.getrefcount([])}
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_burst_that_the_application_reads_is_heard_step_by_step(
     monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import trio
 from runtimekit import (
@@ -163,7 +165,7 @@ async def test_a_peer_that_speaks_is_not_pinged_and_one_that_falls_silent_is(
     async def script(peer) -> None:
         for _ in range(20):
             await trio.sleep(15)
-            await peer.send({"type": "rate_limits.updated", "rate_limits": []})
+            await peer.send(dict(RATES))
         await trio.sleep(19.9)
         assert peer.socket.pings == 0
         await trio.sleep(0.2)
@@ -179,10 +181,14 @@ async def test_a_peer_that_speaks_is_not_pinged_and_one_that_falls_silent_is(
     assert isinstance(error, errors.TransportStalled)
 
 
+RATES = {"type": "rate_limits.updated", "rate_limits": []}
+NOTHING = {"type": "conversation.created", "conversation": {"id": "c"}}  # no event comes of it
+
+
 async def test_words_are_a_sign_of_life_though_no_pong_comes(autojump_clock) -> None:
     async def script(peer) -> None:
         await trio.sleep(30)
-        await peer.send({"type": "rate_limits.updated", "rate_limits": []})
+        await peer.send(dict(RATES))
         await peer.linger()
 
     async with meeting(script, client_may_leave=True) as m:
@@ -198,6 +204,58 @@ async def test_words_are_a_sign_of_life_though_no_pong_comes(autojump_clock) -> 
         assert asked == [20, 50]
         assert trio.current_time() - began == 70
     assert isinstance(error, errors.TransportStalled)
+
+
+@pytest.mark.parametrize("name", CONNECTORS)
+@pytest.mark.parametrize("what", ["a piece of a message", "a ping", "words that tell us nothing"])
+async def test_whatever_comes_is_a_sign_of_life(what: str, name: str, autojump_clock) -> None:
+    async def script(peer) -> None:
+        long = peer.socket.encoded(json.dumps({**RATES, "x": "y" * 3000}))
+        for at in range(0, 3100, 100):  # 62 s in which something comes every 2 s
+            if what == "words that tell us nothing":
+                await peer.send(dict(NOTHING))
+            else:
+                ping = b"\x89\x00"
+                await peer.socket.send_bytes(ping if what == "a ping" else long[at : at + 100])
+            await trio.sleep(2)
+        await peer.linger()
+
+    async with meeting(script, name=name, client_may_leave=True, patience=100) as m:
+        m.core.link.transport.ping = trio.Event  # pongs stay behind what is under way
+        with trio.move_on_after(60):
+            await outcome(m.session)
+        assert m.session.is_connected
+
+
+async def test_a_pong_that_has_come_counts_though_the_loop_was_held_up(autojump_clock) -> None:
+    async with meeting(linger, client_may_leave=True) as m:
+        came = m.peer.socket._frame_came
+
+        def held_up(frame) -> None:  # its pong is written in this very step
+            came(frame)
+            if m.peer.socket.pings == 1:
+                autojump_clock.jump(25)
+
+        m.peer.socket._frame_came = held_up
+        with trio.move_on_after(100):
+            await outcome(m.session)
+        assert m.session.is_connected
+
+
+async def test_interval_and_timeout_are_the_providers(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock
+) -> None:
+    monkeypatch.setattr("meerkat_rt.providers.openai.dialect.PING_INTERVAL", 13.0)
+
+    async def script(peer) -> None:
+        await trio.sleep(14)
+        peer.socket.go_silent()
+        await peer.linger()
+
+    async with meeting(script, client_may_leave=True) as m:
+        began = trio.current_time()
+        await outcome(m.session)
+        assert trio.current_time() - began == 13 + 13 + 20
 
 
 async def test_a_connection_that_is_broken_for_writing_alone_is_lost(autojump_clock) -> None:

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
+from meerkat_rt.transport import BURST_BUFFER
 from meerkat_rt.transport.socket_stream import open_tcp
 from meerkat_rt.transport.tls import ANSWER_GRACE, TLSStream, open_tls
 
@@ -58,6 +59,35 @@ async def test_no_more_than_was_asked_for(tls, autojump_clock):
         assert await client.receive_some(4) == b"abcd"
         with trio.testing.assert_checkpoints():
             assert await client.receive_some(4) == b"ef"
+
+
+class Watched:
+    """What TLS reads from, and the most that it was given at once."""
+
+    def __init__(self, incoming: ssl.MemoryBIO) -> None:
+        self._incoming = incoming
+        self.most = 0
+
+    def write(self, data: bytes) -> None:
+        self._incoming.write(data)
+        self.most = max(self.most, self._incoming.pending)
+
+    def __getattr__(self, name: str):
+        return getattr(self._incoming, name)
+
+
+@pytest.mark.parametrize("size", [BURST_BUFFER, 50_000])
+async def test_a_burst_is_fed_to_tls_in_pieces(size, tls, autojump_clock):
+    """For it keeps the room of the largest that it was ever given."""
+    async with connected(tls) as (client, server, _, _), trio.open_nursery() as nursery:
+        watched = client._incoming = Watched(client._incoming)
+        nursery.start_soon(server.send_all, BIG)
+        got = b""
+        while len(got) < len(BIG):
+            got += await client.receive_some(size)
+        assert got == BIG
+        assert 0 < watched.most <= 2 * 16 * 1024
+        assert not client.pending()
 
 
 async def test_a_record_in_pieces(tls, autojump_clock):
