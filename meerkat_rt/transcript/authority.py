@@ -192,7 +192,7 @@ class TranscriptAuthority:
     def _take_run(self, run: DeltaRun, outcomes: list[RealtimeTranscriptApplyOutcome]) -> None:
         if self._appended(run, run.delta_ids, run.deltas):
             return
-        # The first delta of an item takes the long way, and those behind it may not have to.
+        # The first delta takes the long way, and those behind it may not have to.
         one_by_one = iter(run)
         outcomes += self.apply_all((next(one_by_one),))
         if not self._appended(run, run.delta_ids[1:], run.deltas[1:]):
@@ -200,13 +200,21 @@ class TranscriptAuthority:
 
     def _appended(self, run: DeltaRun, ids: list[str], deltas: list[str]) -> bool:
         """Append deltas of a run to their item, if each is but one more piece of its text."""
-        item, seen = self._waiting.get(run.item_id), self._seen_delta_ids
-        if item is None or not item.grows_by(run, _LANES[run.kind]):
+        item, seen, lane = self._waiting.get(run.item_id), self._seen_delta_ids, _LANES[run.kind]
+        if item is None:
+            return False
+        begins = not item.grows_by(run, lane)
+        if begins and not self._items.may_begin(item, run):
             return False
         if not (run.plain and seen.isdisjoint(ids)):
             return False
         seen.update(ids)
         item.delta_ids += ids
+        if begins:
+            item.lane = lane
+            item.append(run.content_index, deltas[0])
+            deltas = deltas[1:]
+            self._items.begun(item)
         item.tail += deltas
         return True
 

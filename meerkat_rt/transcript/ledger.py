@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..model.conversation import StopReason
 from ..model.transcript import (
     AssistantTranscriptFinalText,
@@ -17,6 +19,9 @@ from .messages import NO_USAGE
 from .order import CausalOrder, rank
 from .records import Item, Response, ResponseLedger, text_digest
 from .step import Step, given_id
+
+if TYPE_CHECKING:
+    from ..model.delta_run import DeltaRun
 
 _ASSISTANT = RealtimeTranscriptRole.ASSISTANT
 _DISPLAY = TranscriptLane.DISPLAY
@@ -221,6 +226,14 @@ class ItemLedger:
         """Something has changed about the item: have it settled if it is free now."""
         if self._may_settle(item):
             step.free.append(item)
+
+    def may_begin(self, item: Item, run: DeltaRun) -> bool:
+        """Whether nothing comes of a run but that the item has text; see `begun`."""
+        return not self._overdue and item.begins_with(run)
+
+    def begun(self, item: Item) -> None:
+        """The item has its first text, and waits for the end of its response."""
+        self._may_settle(item)
 
     def settle(self, step: Step) -> list[RealtimeTranscriptMaterializedMessage]:
         """Settle what the event has set free, and all that this sets free in turn.

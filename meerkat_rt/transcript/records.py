@@ -81,6 +81,20 @@ class Item:
             and (delta.previous_item_id == self.previous or delta.previous_item_id is None)
         )
 
+    def begins_with(self, run: DeltaRun) -> bool:
+        """Whether a run is the first text of the item, and nothing else: its response goes on."""
+        response = self.response
+        return (
+            response is not None
+            and response.stop_reason is None
+            and not response.discarded
+            and self.response_id == run.response_id
+            and not (self.segments or self.skipped)
+            and self.heard_index is None
+            and run.content_index >= 0
+            and (run.previous_item_id == self.previous or run.previous_item_id is None)
+        )
+
     def replace(self, index: int, text: str) -> None:
         """Set the text of a segment; empty text removes the segment."""
         if text:
