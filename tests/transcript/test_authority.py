@@ -745,3 +745,43 @@ def test_a_run_is_for_apply_all_and_not_for_apply():
     run = run_of([first, second])
     with pytest.raises(TypeError, match="not a transcript event"):
         TranscriptAuthority().apply(run)
+
+
+BEFORE_A_RUN = {
+    "nothing": [],
+    "its item": [obs("a", None, "assistant", "r")],
+    "its item, which is not free yet": [
+        obs("u", None, "user", None),
+        obs("a", "u", "assistant", "r"),
+    ],
+    "its item, without a response": [obs("a", None, "assistant", None)],
+    "its item, of another response": [obs("a", None, "assistant", "q")],
+    "its item, as a user's": [obs("a", None, "user", None)],
+    "its item, skipped": [obs("a", None, "assistant", "r"), skip("a")],
+    "its item, whose response has ended": [obs("a", None, "assistant", "r"), done("r")],
+    "its item, whose response was interrupted": [obs("a", None, "assistant", "r"), intr("r")],
+    "text": [text("r", "d0", "a", None, "So: ")],
+    "speech": [spoken("r", "d0", "a", None, "So: ")],
+    "speech that was cut": [spoken("r", "d0", "a", None, "So: "), trunc("r", "a", "")],
+    "text that was replaced": [text("r", "d0", "a", None, "So: "), final("r", "a", "")],
+    "a delta of the same id": [text("r", "d2", "b", None, "So: ")],
+}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("index", [0, 1, -1])
+@pytest.mark.parametrize("previous", [None, "u"])
+@pytest.mark.parametrize("before", BEFORE_A_RUN)
+def test_a_run_comes_to_what_its_deltas_come_to(before, previous, index, keep):
+    run = [text("r", f"d{n}", "a", previous, f"{n} ", index) for n in (1, 2, 3)]
+    after = [run[1], user("u", None, "yes?"), done("r", tokens=(1, 2)), intr("r")]
+
+    def told(entries):
+        authority = TranscriptAuthority(keep_heard_prefix=keep)
+        authority.apply_all(BEFORE_A_RUN[before])
+        found = [authority.apply_all(entries), authority.state]
+        for event in after:
+            found += [authority.apply(event), authority.state]
+        return found
+
+    assert told([run_of(run)]) == told(run)

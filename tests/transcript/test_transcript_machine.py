@@ -69,6 +69,7 @@ class AnyStream(RuleBasedStateMachine):
         self.settled = set()
         self.discarded = set()
         self.lanes = {}
+        self.runs = 0
 
     @rule(item=ITEMS, prev=PREVIOUS, role=st.sampled_from(["user", "assistant"]), r=MAYBE_RESPONSES)
     def observed(self, item, prev, role, r):
@@ -116,6 +117,22 @@ class AnyStream(RuleBasedStateMachine):
     )
     def run_of_deltas(self, make, r, ds, item, prev, said, index):
         deltas = [make(r, d, item, prev, more, index) for d, more in zip(ds, said, strict=False)]
+        self.apply(*deltas, entry=run_of(deltas))
+
+    @rule(
+        make=st.sampled_from([text, spoken]),
+        r=RESPONSES,
+        item=ITEMS,
+        prev=PREVIOUS,
+        said=st.lists(TEXTS.filter(bool), min_size=1, max_size=4),
+    )
+    def item_and_run(self, make, r, item, prev, said):
+        """As a response begins: its item, and then many words at once."""
+        self.apply(obs(item, prev, "assistant", r))
+        self.runs += 1
+        deltas = [
+            make(r, f"{self.runs}.{number}", item, prev, more) for number, more in enumerate(said)
+        ]
         self.apply(*deltas, entry=run_of(deltas))
 
     @rule(make=st.sampled_from([final, trunc]), r=RESPONSES, item=ITEMS, said=TEXTS, index=INDEXES)
