@@ -83,13 +83,12 @@ class Item:
 
     def begins_with(self, run: DeltaRun) -> bool:
         """Whether a run is the first text of the item, and nothing else: its response goes on."""
-        response = self.response
+        response = self.response  # none where the item is skipped, or the response discarded
         return (
             response is not None
             and response.stop_reason is None
-            and not response.discarded
             and self.response_id == run.response_id
-            and not (self.segments or self.skipped)
+            and not self.segments
             and self.heard_index is None
             and run.content_index >= 0
             and (run.previous_item_id == self.previous or run.previous_item_id is None)
