@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -33,6 +34,8 @@ EXPLICIT = RealtimeTurningMode.EXPLICIT_COMMIT
 PATIENCE = 100.0  # virtual seconds; a session that is kept alive would let a test wait for ever
 CONNECTORS = ("websockets", "trio-websocket")
 
+NOTHING = {"type": "conversation.created", "conversation": {"id": "c"}}  # no event comes of it
+
 Script: TypeAlias = Callable[[OpenAIPeer], Awaitable[object]]
 
 
@@ -63,6 +66,12 @@ def provider(
         seed=1,
         **settings,
     )
+
+
+def nobody_else_holds(values: list[list[Any]]) -> bool:
+    """Whether these are in memory for `values` alone, which is empty afterwards."""
+    held = {sys.getrefcount(values.pop()) for _ in range(len(values))}
+    return held == {sys.getrefcount([])}
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,18 @@ import attrs
 import pytest
 import trio
 import trustme
-from runtimekit import closing, linger, of, open_config, outcome, provider, take, welcoming
+from runtimekit import (
+    NOTHING,
+    closing,
+    linger,
+    nobody_else_holds,
+    of,
+    open_config,
+    outcome,
+    provider,
+    take,
+    welcoming,
+)
 from support import sockets
 from trio.testing import wait_all_tasks_blocked
 
@@ -137,6 +148,19 @@ async def open_talk(kind: str, tls: Any) -> AsyncIterator[Talk]:
         assert await talk.hear() == "So: "
         yield talk
         await send.aclose()
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[list[bytes]]:
+    """What the session has heard, a step each."""
+    hear, steps = links.hear, []
+
+    def noted(core: Any, link: Any, frames: list[bytes]) -> None:
+        steps.append(frames)
+        hear(core, link, frames)
+
+    monkeypatch.setattr(links, "hear", noted)
+    return steps
 
 
 async def read_on(session: Any, read: list[Any]) -> None:
@@ -430,15 +454,8 @@ async def test_an_interrupt_from_the_keyboard_is_the_application_s(talking, auto
 
 @pytest.mark.parametrize("reader", ["the application", "the receiver"])
 async def test_what_was_read_is_not_kept_while_nothing_more_comes(
-    reader, monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
+    reader, heard, talking, autojump_clock
 ) -> None:
-    hear, heard = links.hear, []
-
-    def noted(core: Any, link: Any, frames: list[bytes]) -> None:
-        heard.append(frames)
-        hear(core, link, frames)
-
-    monkeypatch.setattr(links, "hear", noted)
     read: list[Any] = []
     async with talking() as talk, trio.open_nursery() as nursery:
         if reader == "the application":
@@ -446,49 +463,30 @@ async def test_what_was_read_is_not_kept_while_nothing_more_comes(
             await wait_all_tasks_blocked()
         await talk.say_at_once(MANY)
         assert sum(map(len, heard)) >= len(MANY)
-        heard.reverse()
-        holders = [sys.getrefcount(heard.pop()) for _ in range(len(heard))]
-        assert set(holders) == {sys.getrefcount([])}
+        assert nobody_else_holds(heard)
         nursery.cancel_scope.cancel()
 
 
-async def test_nor_is_what_told_us_nothing(
-    monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
-) -> None:
-    hear, heard = links.hear, []
-
-    def noted(core: Any, link: Any, frames: list[bytes]) -> None:
-        heard.append(frames)
-        hear(core, link, frames)
-
-    monkeypatch.setattr(links, "hear", noted)
+async def test_nor_is_what_told_us_nothing(heard, talking, autojump_clock) -> None:
     async with talking() as talk, trio.open_nursery() as nursery:
         nursery.start_soon(talk.session.next_event)
         await wait_all_tasks_blocked()
-        await talk.peer.send({"type": "conversation.created", "conversation": {"id": "c"}})
+        await talk.peer.send(dict(NOTHING))
         await wait_all_tasks_blocked()
         assert heard
-        holders = [sys.getrefcount(heard.pop()) for _ in range(len(heard))]
-        assert set(holders) == {sys.getrefcount([])}
+        assert nobody_else_holds(heard)
         nursery.cancel_scope.cancel()
 
 
 async def test_a_burst_that_the_application_reads_is_heard_step_by_step(
-    monkeypatch: pytest.MonkeyPatch, talking, autojump_clock
+    heard, talking, autojump_clock
 ) -> None:
-    hear, heard = links.hear, []
-
-    def noted(core: Any, link: Any, frames: list[bytes]) -> None:
-        heard.append(len(frames))
-        hear(core, link, frames)
-
-    monkeypatch.setattr(links, "hear", noted)
     read: list[Any] = []
     async with talking() as talk, trio.open_nursery() as nursery:
         nursery.start_soon(read_on, talk.session, read)
         await wait_all_tasks_blocked()
         await talk.say_at_once(MANY)
-        assert max(heard) <= FRAMES_PER_STEP
+        assert max(map(len, heard)) <= FRAMES_PER_STEP
         assert [event.delta for event in of(read, Delta)] == MANY
         nursery.cancel_scope.cancel()
 

@@ -9,6 +9,7 @@ import trio
 from runtimekit import (
     CONNECTORS,
     EXPLICIT,
+    NOTHING,
     closing,
     kinds,
     linger,
@@ -182,7 +183,6 @@ async def test_a_peer_that_speaks_is_not_pinged_and_one_that_falls_silent_is(
 
 
 RATES = {"type": "rate_limits.updated", "rate_limits": []}
-NOTHING = {"type": "conversation.created", "conversation": {"id": "c"}}  # no event comes of it
 
 
 async def test_words_are_a_sign_of_life_though_no_pong_comes(autojump_clock) -> None:
